@@ -1,0 +1,1 @@
+"""Delivery: the dispatcher decides, the sender attempts, the engine drives both."""

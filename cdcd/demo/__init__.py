@@ -1,0 +1,1 @@
+"""The demo: an embedded server, a sample shop and its endpoints."""

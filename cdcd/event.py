@@ -1,0 +1,170 @@
+"""The values that cross rooms: Event, Delivery, Attempt, Outcome, Checkpoint.
+
+An Event happens once. Each trigger that wants it makes a Delivery of it, which shares the Event. Each HTTP request made
+for a Delivery is an Attempt, and what the Attempt showed is its Outcome.
+
+Event, Attempt and the outcomes are never changed after they are made. They are not `frozen` only because a frozen
+dataclass costs three times as much to build, and one of each is built per event. A Delivery is owned by the dispatcher
+(`cdcd.delivery`) from the moment it is offered until it is recorded; nobody else writes to it.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Status(StrEnum):
+    """The state of a delivery in `event_logs`. `staged` is the only one that is not final."""
+
+    STAGED = "staged"
+    PROCESSED = "processed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Checkpoint(Protocol):
+    """A place in a source. It is passed once every delivery that holds it is settled.
+
+    `settle` is called once for each delivery, by the recorder, when the delivery's row is about to be committed.
+    """
+
+    def settle(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """One thing that happened.
+
+    `data` is the JSON text of the CloudEvent's `data` (UTF-8). `time` is microseconds since the Unix epoch.
+    `key` is the source's own ordering key (a row's primary key, a file's path), as text. `database` etc. are in `data`.
+    """
+
+    type: str
+    source: str
+    subject: str
+    key: str
+    time: int
+    data: bytes
+    position: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One event for one trigger.
+
+    `id` is a UUID in its canonical text; it is the CloudEvent's `id`, the `webhook-id` and the key of `event_logs`.
+    `lane` is the ordering key within the trigger: deliveries of one trigger with the same lane go one at a time, in order;
+    None means unordered. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
+    holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
+    `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
+    """
+
+    id: str
+    trigger: str
+    event: Event
+    lane: str | None
+    checkpoint: Checkpoint | None = None
+    attempts: int = 0
+    staged: bool = False
+    taken_at: float = 0.0
+    error: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes this delivery counts for in the in-flight budget."""
+        return len(self.event.data) + 512
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One HTTP request for a delivery; a row in `invocation_logs`.
+
+    `number` counts from 1. `started_at` is wall-clock seconds, `duration` seconds. `status` is the HTTP status code, 0 when
+    there was no answer. `response` is the start of the body, redacted, at most `limits.response` bytes, decoded leniently.
+    `error` is empty for a success, otherwise what went wrong in words. `retry_after` is seconds, as the endpoint asked.
+    """
+
+    number: int
+    started_at: float
+    duration: float
+    status: int
+    response: str
+    error: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Delivered:
+    """Outcome: the endpoint took it (any 2xx)."""
+
+
+@dataclass(slots=True, frozen=True)
+class Retry:
+    """Outcome: try again at `due_at` (wall-clock seconds)."""
+
+    due_at: float
+    why: str
+
+
+@dataclass(slots=True, frozen=True)
+class GiveUp:
+    """Outcome: never try again; `why` becomes the delivery's remark."""
+
+    why: str
+
+
+Outcome = Delivered | Retry | GiveUp
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """What the recorder is asked to make durable about one delivery, in one commit.
+
+    `delivery.staged` (as it was *before* this record, kept in `was_staged`) and `status` select what is written:
+
+    ==========  ==========  =======================================================================
+    was_staged  status      written
+    ==========  ==========  =======================================================================
+    no          final       event_logs row already final (+ attempt)
+    no          staged      event_logs row `staged`, pending row (+ attempt)
+    yes         staged      pending.due_at and attempts moved on (+ attempt)
+    yes         final       event_logs row becomes final, pending row leaves, the lane's next becomes due (+ attempt)
+    ==========  ==========  =======================================================================
+
+    `due_at` is wall-clock seconds for `staged`. `reason` is the remark of a final row, or the last error of a staged one.
+    """
+
+    delivery: Delivery
+    status: Status
+    was_staged: bool
+    attempt: Attempt | None = None
+    due_at: float = 0.0
+    reason: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Position:
+    """How far a source has been read, as the store keeps it.
+
+    `settled`: everything up to here is settled. `recorded`: nothing after here has been recorded, so what is read again
+    above it needs no look-up by id. `identity` says of which source this is the position (for Postgres: system identifier,
+    timeline and slot), so that a position is never applied to another one. `time` is that of the last settled commit (µs).
+    """
+
+    source: str
+    settled: int
+    recorded: int
+    time: int = 0
+    identity: dict[str, str] = field(default_factory=dict)
+
+
+class Tracked(Protocol):
+    """A source whose position the recorder writes in the same commit as the rows that the position covers."""
+
+    def position_to_record(self) -> Position | None:
+        """The position that will hold once everything settled so far is committed; None when it has not moved."""
+        ...
+
+    def position_recorded(self, position: Position) -> None:
+        """`position` is durable: the source may acknowledge it."""
+        ...

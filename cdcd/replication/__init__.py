@@ -1,0 +1,1 @@
+"""PostgreSQL logical replication: frames, pgoutput, values and progress (pure); stream, slot and publication (I/O)."""

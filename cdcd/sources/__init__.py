@@ -1,0 +1,1 @@
+"""Sources: each turns its own world into events and offers them to the pipeline."""

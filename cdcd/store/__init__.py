@@ -1,0 +1,1 @@
+"""The event store: migrations, the recorder (its only writer), the backlog and the reads."""

@@ -1,0 +1,1 @@
+"""Triggers: which events, under which condition, become deliveries. Pure."""
