@@ -57,6 +57,8 @@ class Delivery:
     None means unordered. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
     holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
     `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
+    `gone` tells that it has left memory. `holds` counts why a staged one must not be claimed again yet: it is in memory, or
+    a record of it is not committed.
     """
 
     id: str
@@ -68,6 +70,8 @@ class Delivery:
     staged: bool = False
     taken_at: float = 0.0
     error: str = ""
+    gone: bool = False
+    holds: int = 0
 
     @property
     def size(self) -> int:
@@ -82,6 +86,7 @@ class Attempt:
     `number` counts from 1. `started_at` is wall-clock seconds, `duration` seconds. `status` is the HTTP status code, 0 when
     there was no answer. `response` is the start of the body, redacted, at most `limits.response` bytes, decoded leniently.
     `error` is empty for a success, otherwise what went wrong in words. `retry_after` is seconds, as the endpoint asked.
+    `refused`: cdcd itself would not send it (address not allowed, payload over the limit), so no later attempt can differ.
     """
 
     number: int
@@ -91,6 +96,7 @@ class Attempt:
     response: str
     error: str = ""
     retry_after: float | None = None
+    refused: bool = False
 
 
 @dataclass(slots=True, frozen=True)

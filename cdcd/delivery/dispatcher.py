@@ -1,0 +1,363 @@
+"""The dispatcher: which delivery is sent next, which is staged, and when there is room for more. Pure.
+
+It owns every delivery in memory. Its methods change its state and *return* what is to be done (deliveries to send, records to
+write); the engine does it. Times are monotonic seconds, given by the caller.
+
+The rules:
+- one delivery of a lane at a time, in order (`lanes`);
+- turns go round the endpoints, and within an endpoint round its triggers, so a busy one never starves another;
+- an endpoint has at most `circuit.allowed` requests under way, a trigger at most its `concurrency`, the daemon `concurrency`;
+- a live delivery that is not settled after `spill_after`, that finds its lane backlogged or its endpoint's circuit open, is
+  staged: the recorder makes it durable and it leaves memory. One that is being sent right now is staged *in place*: it stays in
+  memory until its attempt ends, but the source's position no longer waits for it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cdcd.config.model import Limits, TriggerConfig
+from cdcd.delivery.circuit import Circuit, State
+from cdcd.delivery.lanes import Backlog, Lane
+from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
+
+
+class Endpoint:
+    """One webhook origin: the unit of concurrency and of the circuit."""
+
+    __slots__ = ("circuit", "in_flight", "listed", "origin", "turns")
+
+    def __init__(self, origin: str, most: int) -> None:
+        self.origin = origin
+        self.circuit = Circuit(most)
+        self.in_flight = 0
+        self.turns: deque[Queue] = deque()
+        self.listed = False
+
+
+class Queue:
+    """One trigger's deliveries in memory, and its counters."""
+
+    __slots__ = (
+        "backlog",
+        "claimed",
+        "concurrency",
+        "delivered",
+        "endpoint",
+        "failed",
+        "held",
+        "in_flight",
+        "lanes",
+        "last_error",
+        "listed",
+        "live",
+        "name",
+        "ready",
+        "retried",
+    )
+
+    def __init__(self, trigger: TriggerConfig, endpoint: Endpoint, concurrency: int) -> None:
+        self.name = trigger.name
+        self.endpoint = endpoint
+        self.concurrency = concurrency
+        self.backlog = Backlog()
+        self.lanes: dict[str, Lane] = {}
+        self.ready: deque[Lane] = deque()
+        self.listed = False
+        self.in_flight = 0
+        self.live = 0  # deliveries in memory that the store does not know
+        self.claimed = 0  # deliveries in memory that came from the store
+        self.held: dict[str, Delivery] = {}  # staged ones that must not be claimed now
+        self.delivered = self.failed = self.retried = 0
+        self.last_error = ""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What the deliveries in memory take of the in-flight budget."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+class Dispatcher:
+    """Owned and called by the engine's event loop only."""
+
+    def __init__(self, triggers: Iterable[TriggerConfig], limits: Limits) -> None:
+        self.limits = limits
+        self.endpoints: dict[str, Endpoint] = {}
+        self.queues: dict[str, Queue] = {}
+        self.usage = Usage()
+        self.in_flight = 0
+        self._turns: deque[Endpoint] = deque()
+        self._arrivals: deque[Delivery] = deque()  # live ones, oldest first
+        for trigger in triggers:
+            origin = trigger.webhook.endpoint
+            endpoint = self.endpoints.setdefault(origin, Endpoint(origin, limits.endpoint_concurrency))
+            self.queues[trigger.name] = Queue(trigger, endpoint, trigger.concurrency or limits.endpoint_concurrency)
+
+    # What comes in
+
+    def offer(self, delivery: Delivery, now: float) -> list[Record]:
+        """Take a new delivery. It is queued for sending (no records), or staged at once (records)."""
+        queue = self.queues[delivery.trigger]
+        delivery.taken_at = now
+        if delivery.error:
+            return [self._failed_unsent(queue, delivery)]
+        endpoint = queue.endpoint
+        if queue.backlog.holds(delivery.lane) or (
+            endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
+        ):
+            return self._stage(queue, delivery, now)
+        queue.live += 1
+        self._arrivals.append(delivery)
+        self._enqueue(queue, delivery)
+        return []
+
+    def admit(self, delivery: Delivery, now: float) -> None:
+        """Take a delivery claimed from the store; the front of its lane there, or behind one that is in memory."""
+        queue = self.queues[delivery.trigger]
+        delivery.taken_at = now
+        self._hold(queue, delivery)
+        queue.claimed += 1
+        self._enqueue(queue, delivery)
+
+    def _enqueue(self, queue: Queue, delivery: Delivery) -> None:
+        self.usage.count += 1
+        self.usage.bytes += delivery.size
+        key = delivery.lane if delivery.lane is not None else delivery.id  # an unordered one has a lane of its own
+        lane = queue.lanes.get(key)
+        if lane is None:
+            lane = queue.lanes[key] = Lane(key)
+            queue.ready.append(lane)
+            self._list(queue)
+        lane.queue.append(delivery)
+
+    # What goes out
+
+    def take(self, now: float) -> Delivery | None:
+        """The next delivery to send, or None when nothing may be sent now."""
+        turns = self._turns
+        while turns and self.in_flight < self.limits.concurrency:
+            endpoint = turns[0]
+            if endpoint.in_flight < endpoint.circuit.allowed and endpoint.circuit.ready(now):
+                delivery = self._take_from(endpoint)
+                if delivery is not None:
+                    turns.rotate(-1)
+                    return delivery
+            turns.popleft()
+            endpoint.listed = False
+        return None
+
+    def _take_from(self, endpoint: Endpoint) -> Delivery | None:
+        turns = endpoint.turns
+        while turns:
+            queue = turns[0]
+            if queue.ready and queue.in_flight < queue.concurrency:
+                lane = queue.ready.popleft()
+                if not lane.queue:  # emptied while it waited for its turn
+                    continue
+                delivery = lane.queue.popleft()
+                lane.sending = delivery
+                queue.in_flight += 1
+                endpoint.in_flight += 1
+                self.in_flight += 1
+                if queue.ready:
+                    turns.rotate(-1)
+                else:
+                    turns.popleft()
+                    queue.listed = False
+                return delivery
+            turns.popleft()
+            queue.listed = False
+        return None
+
+    def _list(self, queue: Queue) -> None:
+        endpoint = queue.endpoint
+        if queue.ready and not queue.listed:
+            queue.listed = True
+            endpoint.turns.append(queue)
+        if endpoint.turns and not endpoint.listed:
+            endpoint.listed = True
+            self._turns.append(endpoint)
+
+    # What an attempt showed
+
+    def finished(self, delivery: Delivery, attempt: Attempt, outcome: Outcome, now: float) -> list[Record]:
+        """An attempt has ended; the records to write, in order."""
+        queue = self.queues[delivery.trigger]
+        endpoint = queue.endpoint
+        queue.in_flight -= 1
+        endpoint.in_flight -= 1
+        self.in_flight -= 1
+        delivery.attempts += 1
+        opened = False
+        if attempt.status == 0 or attempt.status >= 500 or attempt.status == 429:
+            opened = endpoint.circuit.failed(now)
+        else:
+            endpoint.circuit.succeeded()
+        if attempt.error:
+            queue.last_error = attempt.error
+        lane = self._lane(queue, delivery)
+        lane.sending = None
+        if delivery.staged:
+            delivery.holds += 1  # until the record below is committed
+        self._leave(queue, delivery)
+        if isinstance(outcome, Retry):
+            records = self._try_again(queue, lane, delivery, attempt, outcome, now)
+        else:
+            records = [self._final(queue, delivery, attempt, outcome)]
+            if lane.queue:
+                queue.ready.append(lane)
+            else:
+                del queue.lanes[lane.key]
+        if opened:
+            records += self._stage_endpoint(endpoint, now)
+        self._list(queue)
+        return records
+
+    def _try_again(
+        self, queue: Queue, lane: Lane, delivery: Delivery, attempt: Attempt, outcome: Retry, now: float
+    ) -> list[Record]:
+        queue.retried += 1
+        record = Record(delivery, Status.STAGED, delivery.staged, attempt, outcome.due_at, outcome.why)
+        records = [record]
+        if not delivery.staged:
+            records += self._backlogged(queue, delivery, now)
+        return records + self._empty(queue, lane, now)
+
+    def _final(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Delivered | GiveUp) -> Record:
+        if isinstance(outcome, Delivered):
+            queue.delivered += 1
+            return Record(delivery, Status.PROCESSED, delivery.staged, attempt)
+        queue.failed += 1
+        return Record(delivery, Status.FAILED, delivery.staged, attempt, reason=outcome.why)
+
+    def _failed_unsent(self, queue: Queue, delivery: Delivery) -> Record:
+        queue.failed += 1
+        queue.last_error = delivery.error
+        delivery.gone = True
+        return Record(delivery, Status.FAILED, False, reason=delivery.error)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """An attempt was broken off by the shutdown: nothing is known of it, it is sent again after the next start."""
+        queue = self.queues[delivery.trigger]
+        queue.in_flight -= 1
+        queue.endpoint.in_flight -= 1
+        self.in_flight -= 1
+        self._lane(queue, delivery).sending = None
+        self._leave(queue, delivery)
+
+    @staticmethod
+    def _lane(queue: Queue, delivery: Delivery) -> Lane:
+        return queue.lanes[delivery.lane if delivery.lane is not None else delivery.id]
+
+    # Leaving memory for the store
+
+    def overdue(self, now: float) -> list[Record]:
+        """Stage every live delivery that has been in memory for `spill_after`, with what stands behind it in its lane."""
+        records: list[Record] = []
+        arrivals = self._arrivals
+        latest = now - self.limits.spill_after
+        while arrivals and (arrivals[0].gone or arrivals[0].staged or arrivals[0].taken_at <= latest):
+            delivery = arrivals.popleft()
+            if delivery.gone or delivery.staged:
+                continue
+            queue = self.queues[delivery.trigger]
+            records += self._stage_lane(queue, self._lane(queue, delivery), now)
+        return records
+
+    def oldest(self) -> float | None:
+        """When the oldest live delivery entered memory; None when there is none."""
+        arrivals = self._arrivals
+        while arrivals and (arrivals[0].gone or arrivals[0].staged):
+            arrivals.popleft()
+        return arrivals[0].taken_at if arrivals else None
+
+    def relieve(self, now: float) -> list[Record]:
+        """A source has waited too long for room: stage what waits in memory for the trigger that takes most of it."""
+        worst = max(self.queues.values(), key=lambda queue: queue.live, default=None)
+        return self._stage_queue(worst, now) if worst is not None else []
+
+    def _stage(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
+        delivery.gone = True
+        record = Record(delivery, Status.STAGED, False, due_at=0.0)
+        return [record, *self._backlogged(queue, delivery, now)]
+
+    def _backlogged(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
+        delivery.staged = True
+        return self._stage_queue(queue, now) if queue.backlog.add(delivery.lane) else []
+
+    def _stage_in_place(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
+        """Stage the delivery that is being sent: it stays in memory, held, until its attempt ends."""
+        record = Record(delivery, Status.STAGED, False, due_at=0.0)
+        queue.live -= 1
+        queue.claimed += 1
+        self._hold(queue, delivery)
+        delivery.holds += 1  # this record
+        return [record, *self._backlogged(queue, delivery, now)]
+
+    def _stage_lane(self, queue: Queue, lane: Lane, now: float) -> list[Record]:
+        records: list[Record] = []
+        if lane.sending is not None and not lane.sending.staged:
+            records += self._stage_in_place(queue, lane.sending, now)
+        records += self._empty(queue, lane, now)
+        return records
+
+    def _empty(self, queue: Queue, lane: Lane, now: float) -> list[Record]:
+        """Take everything that waits in `lane` out of memory: live ones are staged, claimed ones are in the store already."""
+        records: list[Record] = []
+        waiting = list(lane.queue)
+        lane.queue.clear()
+        if lane.sending is None:
+            queue.lanes.pop(lane.key, None)
+        for delivery in waiting:
+            self._leave(queue, delivery)
+            if not delivery.staged:
+                records += self._stage(queue, delivery, now)
+        return records
+
+    def _stage_queue(self, queue: Queue, now: float) -> list[Record]:
+        """Stage everything live of one trigger, in order within each lane."""
+        records: list[Record] = []
+        for lane in list(queue.lanes.values()):
+            records += self._stage_lane(queue, lane, now)
+        return records
+
+    def _stage_endpoint(self, endpoint: Endpoint, now: float) -> list[Record]:
+        records: list[Record] = []
+        for queue in self.queues.values():
+            if queue.endpoint is endpoint:
+                records += self._stage_queue(queue, now)
+        return records
+
+    # Budgets and holds
+
+    def _leave(self, queue: Queue, delivery: Delivery) -> None:
+        self.usage.count -= 1
+        self.usage.bytes -= delivery.size
+        delivery.gone = True
+        if delivery.staged:
+            queue.claimed -= 1
+            self._release(queue, delivery)
+        else:
+            queue.live -= 1
+
+    def _hold(self, queue: Queue, delivery: Delivery) -> None:
+        delivery.holds += 1
+        queue.held[delivery.id] = delivery
+
+    def _release(self, queue: Queue, delivery: Delivery) -> None:
+        delivery.holds -= 1
+        if delivery.holds <= 0:
+            queue.held.pop(delivery.id, None)
+
+    def recorded(self, record: Record) -> Queue:
+        """`record` is committed. Returns the queue it belongs to, since its backlog may have something due now."""
+        queue = self.queues[record.delivery.trigger]
+        delivery = record.delivery
+        if record.was_staged and record.status is not Status.STAGED:
+            queue.backlog.remove(delivery.lane)
+        if delivery.holds:
+            self._release(queue, delivery)
+        return queue

@@ -1,0 +1,320 @@
+"""The engine: carries out what the dispatcher decides.
+
+    source --offer--> dispatcher --take--> sender --attempt--> classify --finished--> dispatcher --records--> recorder
+                          ^                                                                                      |
+                          +---------------- admit <-- claim of what is due in the store <---- recorded ----------+
+
+It has no loop of its own. Work moves on when something happens: a delivery is offered, an attempt ends, a group is committed, or
+the one timer rings for the next thing that is due (a spill, a retry, the end of a circuit's wait). When nothing happens, nothing
+runs. Everything here runs on one event loop; this class is the only caller of the dispatcher.
+"""
+
+import asyncio
+import math
+import random
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import structlog
+
+from cdcd import failpoints
+from cdcd.clock import Clock
+from cdcd.config.model import Limits
+from cdcd.delivery.circuit import State
+from cdcd.delivery.dispatcher import Dispatcher, Queue
+from cdcd.delivery.lanes import MOST_LANES
+from cdcd.delivery.outcome import classify
+from cdcd.errors import StoreUnavailable
+from cdcd.event import Attempt, Delivery, Record, Status
+from cdcd.lifecycle import Failed, Tasks
+from cdcd.store.pending import Backlog
+from cdcd.store.recorder import Recorder
+from cdcd.triggers.trigger import Trigger
+
+log = structlog.get_logger()
+
+PATIENCE = 0.25  # seconds that a source waits for room before the trigger that takes most of it is staged
+ROOM_AGAIN = 0.75  # share of the budget under which a waiting source goes on
+STORE_RETRY = 1.0  # seconds until a claim that failed is tried again
+
+
+class Transport(Protocol):
+    """What makes one attempt. It never raises for what an endpoint does."""
+
+    async def send(self, delivery: Delivery, trigger: Trigger) -> Attempt: ...
+
+
+class Engine:
+    """A part; see the module. `offer` and `room` are the sources' side of it, `recorded` the recorder's."""
+
+    name = "engine"
+
+    def __init__(
+        self,
+        triggers: Iterable[Trigger],
+        limits: Limits,
+        transport: Transport,
+        recorder: Recorder,
+        backlog: Backlog,
+        clock: Clock,
+        failed: Failed,
+    ) -> None:
+        self._triggers: Mapping[str, Trigger] = {trigger.name: trigger for trigger in triggers}
+        self._limits = limits
+        self._transport = transport
+        self._recorder = recorder
+        self._backlog = backlog
+        self._clock = clock
+        self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
+        self._tasks = Tasks(self.name, failed)
+        self._workers: set[asyncio.Task[None]] = set()
+        self._failed = failed
+        self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
+        self._claiming: set[str] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+        self._accepting = False
+
+    # Life
+
+    async def start(self) -> None:
+        """Learn what the store holds, and begin with what is due."""
+        if self._accepting:
+            return
+        counts = await self._backlog.counts()
+        for name, count in counts.items():
+            queue = self.dispatcher.queues.get(name)
+            if queue is None:
+                log.warning("backlog.orphaned", trigger=name, deliveries=count, hint="no enabled trigger has this name")
+                continue
+            queue.backlog.restore(count, await self._backlog.lanes(name, MOST_LANES))
+            self._due[name] = 0.0
+            log.info("backlog.found", trigger=name, deliveries=count)
+        self._accepting = True
+        self._advance()
+
+    async def stop(self) -> None:
+        """Send nothing new; let attempts under way end until `limits.shutdown`, then break them off."""
+        self._accepting = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._tasks.cancel()
+        workers = set(self._workers)
+        if workers:
+            _, late = await asyncio.wait(workers, timeout=self._limits.shutdown)
+            for worker in late:
+                worker.cancel()
+            if late:
+                log.warning("attempts.broken_off", count=len(late), hint="they are made again after the next start")
+                await asyncio.wait(late)
+
+    # The sources' side
+
+    def offer(self, deliveries: Iterable[Delivery]) -> None:
+        """Take new deliveries, in the order of their source. Never waits: see `room`."""
+        now = self._clock.monotonic()
+        for delivery in deliveries:
+            if records := self.dispatcher.offer(delivery, now):
+                self._record(records)
+        self._pump(now)
+        if self._rings_at > now + self._limits.spill_after:
+            self._arm(now)
+
+    @property
+    def full(self) -> bool:
+        """Whether the in-flight budget, in count or bytes, is used up."""
+        usage, recorder, limits = self.dispatcher.usage, self._recorder, self._limits
+        return (
+            usage.count + recorder.queued_count >= limits.in_flight
+            or usage.bytes + recorder.queued_bytes >= limits.in_flight_bytes
+        )
+
+    async def room(self) -> None:
+        """Return when there is room for more. A source calls this between batches, and waits nowhere else."""
+        while self.full:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            done, _ = await asyncio.wait((waiter,), timeout=PATIENCE)
+            if not done:
+                self._waiting.remove(waiter)
+                self._record(self.dispatcher.relieve(self._clock.monotonic()))
+
+    def _make_room(self) -> None:
+        usage, recorder, limits = self.dispatcher.usage, self._recorder, self._limits
+        if (
+            usage.count + recorder.queued_count < limits.in_flight * ROOM_AGAIN
+            and usage.bytes + recorder.queued_bytes < limits.in_flight_bytes * ROOM_AGAIN
+        ):
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiting.clear()
+
+    # Attempts
+
+    def _pump(self, now: float) -> None:
+        """Start what may be sent, one worker each; a worker goes on with whatever is next."""
+        if not self._accepting:
+            return
+        while (delivery := self.dispatcher.take(now)) is not None:
+            worker = asyncio.get_running_loop().create_task(self._work(delivery), name="engine.worker")
+            self._workers.add(worker)
+            worker.add_done_callback(self._worker_ended)
+
+    def _worker_ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self._failed(self.name, error)
+
+    async def _work(self, delivery: Delivery) -> None:
+        following: Delivery | None = delivery
+        while following is not None:
+            trigger = self._triggers[following.trigger]
+            failpoints.hit("engine.taken")
+            try:
+                attempt = await self._transport.send(following, trigger)
+            except asyncio.CancelledError:
+                self.dispatcher.give_back(following)
+                raise
+            failpoints.hit("engine.sent")
+            following = self._finish(following, trigger, attempt)
+
+    def _finish(self, delivery: Delivery, trigger: Trigger, attempt: Attempt) -> Delivery | None:
+        now = self._clock.monotonic()
+        outcome = classify(
+            attempt,
+            trigger.config.retries,
+            delivery.attempts + 1,
+            delivery.event.time / 1e6,
+            self._clock.now(),
+            random.random,
+        )
+        was_staged = delivery.staged
+        self._record(self.dispatcher.finished(delivery, attempt, outcome, now))
+        if self._waiting:
+            self._make_room()
+        if was_staged:
+            self._claim_of(delivery.trigger, now)
+        if not self._accepting:
+            return None
+        following = self.dispatcher.take(now)
+        if following is not None:
+            self._pump(now)
+        return following
+
+    def _record(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self._recorder.record(record)
+
+    # The loop back: what the store holds
+
+    def recorded(self, records: Iterable[Record]) -> None:
+        """A group is committed (called by the recorder)."""
+        touched = False
+        for record in records:
+            queue = self.dispatcher.recorded(record)
+            if record.status is Status.STAGED:
+                touched = True
+                if record.delivery.gone:
+                    self._due[queue.name] = min(self._due.get(queue.name, math.inf), record.due_at)
+            elif record.was_staged:
+                touched = True
+                self._due[queue.name] = 0.0
+        if self._waiting:
+            self._make_room()
+        if touched:
+            self._advance()
+
+    def _advance(self) -> None:
+        now = self._clock.monotonic()
+        self._claim_due(now)
+        self._arm(now)
+
+    def _claim_due(self, now: float) -> None:
+        for name in self._due:
+            self._claim_of(name, now)
+
+    def _claim_of(self, name: str, now: float) -> None:
+        """Start a claim for a trigger that has something due and room to send it."""
+        if not self._accepting or name in self._claiming or self._due.get(name, math.inf) > self._clock.now():
+            return
+        queue = self.dispatcher.queues[name]
+        if queue.backlog.count and queue.endpoint.circuit.ready(now) and (limit := self._claimable(queue)):
+            self._claiming.add(name)
+            self._tasks.spawn(self._claim(queue, limit), f"claim.{name}")
+
+    @staticmethod
+    def _claimable(queue: Queue) -> int:
+        """How many to claim: enough to keep the endpoint busy while the next claim runs, in halves so that claims are few."""
+        most = min(queue.concurrency, queue.endpoint.circuit.allowed)
+        if most == 1 and queue.endpoint.circuit.state is State.PROBING:
+            return max(0, 1 - queue.claimed)
+        return most * 2 - queue.claimed if queue.claimed <= most else 0
+
+    async def _claim(self, queue: Queue, limit: int) -> None:
+        name = queue.name
+        began = self._clock.now()
+        self._due[name] = math.inf  # whatever is committed while the claim runs lowers it again
+        try:
+            claim = await self._backlog.claim(name, list(queue.held), limit, self._limits.in_flight_bytes // 4, began)
+        except StoreUnavailable as error:
+            log.warning("backlog.unreachable", trigger=name, error=str(error))
+            self._due[name] = self._clock.now() + STORE_RETRY
+        else:
+            now = self._clock.monotonic()
+            for delivery in claim.deliveries:
+                self.dispatcher.admit(delivery, now)
+            due = math.inf if claim.next_due is None else claim.next_due
+            self._due[name] = min(self._due[name], began if len(claim.deliveries) >= limit else due)
+            if not claim.deliveries and self._due[name] == math.inf and not queue.held:
+                await self._recount(queue)
+        finally:
+            self._claiming.discard(name)
+        now = self._clock.monotonic()
+        self._pump(now)
+        self._arm(now)
+
+    async def _recount(self, queue: Queue) -> None:
+        """Rows may have left the backlog by somebody else's hand (a cancel in SQL); then what memory counts is stale."""
+        if not self._recorder.queued_count:
+            count = (await self._backlog.counts()).get(queue.name, 0)
+            if not self._recorder.queued_count and not queue.held:
+                queue.backlog.restore(count, await self._backlog.lanes(queue.name, MOST_LANES) if count else {})
+
+    # The one timer
+
+    def _arm(self, now: float) -> None:
+        """Set the timer for the next thing that becomes due by time alone."""
+        when = math.inf
+        oldest = self.dispatcher.oldest()
+        if oldest is not None:
+            when = oldest + self._limits.spill_after
+        wall = self._clock.now()
+        for name, due in self._due.items():
+            queue = self.dispatcher.queues[name]
+            if due == math.inf or not queue.backlog.count or name in self._claiming:
+                continue
+            circuit = queue.endpoint.circuit
+            if circuit.state is State.OPEN:
+                when = min(when, max(circuit.open_until, now + due - wall))
+            elif due > wall:
+                when = min(when, now + due - wall)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._rings_at = when
+        if when != math.inf and self._accepting:
+            # A clock that is set leaves `now + due - wall` wrong: look again at least once a minute.
+            delay = min(max(when - now, 0.001), 60.0)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._rings_at = math.inf
+        now = self._clock.monotonic()
+        self._record(self.dispatcher.overdue(now))
+        self._claim_due(now)
+        self._pump(now)
+        self._arm(now)
