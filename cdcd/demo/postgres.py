@@ -164,7 +164,7 @@ class PostgresServer:
         log.info("postgres.started", directory=str(self.directory), pid=self.process.pid, port=self.port)
 
     def stop(self, *, immediate: bool = False, timeout: float = 30.0) -> None:
-        """Fast shutdown (SIGINT): sessions end, all is written. SIGQUIT after `timeout` seconds, or at once with `immediate`."""
+        """Fast shutdown (SIGINT): sessions end, all is written. SIGQUIT after `timeout` seconds, or at once if `immediate`."""
         was_running = self.running
         if not immediate:
             self._end(signal.SIGINT, timeout)

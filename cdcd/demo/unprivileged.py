@@ -103,7 +103,7 @@ def _own_place(candidates: tuple[Path, ...], account: Account) -> Path:
 
 
 def place_data(asked: Path, account: Account | None) -> Path:
-    """Make the directory of a server that was asked for at `asked`, 0700 and owned by who runs it; return where it really is."""
+    """Make the directory of a server asked for at `asked`, 0700 and owned by who runs it; return where it really is."""
     if asked.is_symlink() and not asked.exists():
         raise PermanentError(
             f"{asked} points to {asked.readlink()}, which is gone",
