@@ -54,10 +54,12 @@ class Delivery:
 
     `id` is a UUID in its canonical text; it is the CloudEvent's `id`, the `webhook-id` and the key of `event_logs`.
     `lane` is the ordering key within the trigger: deliveries of one trigger with the same lane go one at a time, in order;
-    None means unordered. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
+    None means unordered. `also` is a second lane, for a row whose key changed: it is in the lane of its new key and in that of
+    its old one, and waits for both. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
     holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
     `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
-    `gone` tells that it has left memory. `holds` counts why a staged one must not be claimed again yet: it is in memory, or
+    The rest is the dispatcher's: `number` counts arrivals, `gates` is in how many of its lanes something stands before it,
+    `sending` that an attempt is under way, `gone` that it has left memory. `holds` counts why a staged one must not be claimed again yet: it is in memory, or
     a record of it is not committed.
     """
 
@@ -70,6 +72,10 @@ class Delivery:
     staged: bool = False
     taken_at: float = 0.0
     error: str = ""
+    also: str | None = None
+    number: int = 0
+    gates: int = 0
+    sending: bool = False
     gone: bool = False
     holds: int = 0
 

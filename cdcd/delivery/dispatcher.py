@@ -4,7 +4,7 @@ It owns every delivery in memory. Its methods change its state and *return* what
 write); the engine does it. Times are monotonic seconds, given by the caller.
 
 The rules:
-- one delivery of a lane at a time, in order (`lanes`);
+- one delivery of a lane at a time, in order (`lanes`); a delivery in two lanes waits for both;
 - turns go round the endpoints, and within an endpoint round its triggers, so a busy one never starves another;
 - an endpoint has at most `circuit.allowed` requests under way, a trigger at most its `concurrency`, the daemon `concurrency`;
 - a live delivery that is not settled after `spill_after`, that finds its lane backlogged or its endpoint's circuit open, is
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from cdcd.config.model import Limits, TriggerConfig
 from cdcd.delivery.circuit import Circuit, State
-from cdcd.delivery.lanes import Backlog, Lane
+from cdcd.delivery.lanes import Backlog, Lane, lanes_of
 from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
 
 
@@ -62,7 +62,7 @@ class Queue:
         self.concurrency = concurrency
         self.backlog = Backlog()
         self.lanes: dict[str, Lane] = {}
-        self.ready: deque[Lane] = deque()
+        self.ready: deque[Delivery] = deque()  # first in all their lanes; those that left memory since are passed over
         self.listed = False
         self.in_flight = 0
         self.live = 0  # deliveries in memory that the store does not know
@@ -90,6 +90,7 @@ class Dispatcher:
         self.usage = Usage()
         self.in_flight = 0
         self._turns: deque[Endpoint] = deque()
+        self._number = 0
         self._arrivals: deque[Delivery] = deque()  # live ones, oldest first
         for trigger in triggers:
             origin = trigger.webhook.endpoint
@@ -105,10 +106,11 @@ class Dispatcher:
         if delivery.error:
             return [self._failed_unsent(queue, delivery)]
         endpoint = queue.endpoint
-        if queue.backlog.holds(delivery.lane) or (
+        if queue.backlog.holds(delivery) or (
             endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
         ):
-            return self._stage(queue, delivery, now)
+            records = self._stage_lanes(queue, lanes_of(delivery), now) if delivery.also is not None else []
+            return records + self._stage(queue, delivery, now)
         queue.live += 1
         self._arrivals.append(delivery)
         self._enqueue(queue, delivery)
@@ -125,13 +127,24 @@ class Dispatcher:
     def _enqueue(self, queue: Queue, delivery: Delivery) -> None:
         self.usage.count += 1
         self.usage.bytes += delivery.size
-        key = delivery.lane if delivery.lane is not None else delivery.id  # an unordered one has a lane of its own
-        lane = queue.lanes.get(key)
-        if lane is None:
-            lane = queue.lanes[key] = Lane(key)
-            queue.ready.append(lane)
+        self._number += 1
+        delivery.number = self._number
+        delivery.gates = 0
+        for key in self._keys(delivery):
+            lane = queue.lanes.get(key)
+            if lane is None:
+                lane = queue.lanes[key] = deque()
+            else:
+                delivery.gates += 1
+            lane.append(delivery)
+        if not delivery.gates:
+            queue.ready.append(delivery)
             self._list(queue)
-        lane.queue.append(delivery)
+
+    @staticmethod
+    def _keys(delivery: Delivery) -> Iterable[str]:
+        """Where it stands in `Queue.lanes`: an unordered one has a lane of its own."""
+        return (delivery.id,) if delivery.lane is None else lanes_of(delivery)
 
     # What goes out
 
@@ -154,11 +167,10 @@ class Dispatcher:
         while turns:
             queue = turns[0]
             if queue.ready and queue.in_flight < queue.concurrency:
-                lane = queue.ready.popleft()
-                if not lane.queue:  # emptied while it waited for its turn
+                delivery = queue.ready.popleft()
+                if delivery.gone:
                     continue
-                delivery = lane.queue.popleft()
-                lane.sending = delivery
+                delivery.sending = True
                 queue.in_flight += 1
                 endpoint.in_flight += 1
                 self.in_flight += 1
@@ -198,33 +210,38 @@ class Dispatcher:
             endpoint.circuit.succeeded()
         if attempt.error:
             queue.last_error = attempt.error
-        lane = self._lane(queue, delivery)
-        lane.sending = None
         if delivery.staged:
             delivery.holds += 1  # until the record below is committed
         self._leave(queue, delivery)
         if isinstance(outcome, Retry):
-            records = self._try_again(queue, lane, delivery, attempt, outcome, now)
+            records = self._try_again(queue, delivery, attempt, outcome, now)
         else:
             records = [self._final(queue, delivery, attempt, outcome)]
-            if lane.queue:
-                queue.ready.append(lane)
-            else:
-                del queue.lanes[lane.key]
+            self._pass(queue, delivery)
         if opened:
             records += self._stage_endpoint(endpoint, now)
         self._list(queue)
         return records
 
-    def _try_again(
-        self, queue: Queue, lane: Lane, delivery: Delivery, attempt: Attempt, outcome: Retry, now: float
-    ) -> list[Record]:
+    def _pass(self, queue: Queue, delivery: Delivery) -> None:
+        """It is done with: the next of its lanes may go."""
+        for key in self._keys(delivery):
+            lane = queue.lanes[key]
+            lane.popleft()
+            if not lane:
+                del queue.lanes[key]
+                continue
+            following = lane[0]
+            following.gates -= 1
+            if not following.gates:
+                queue.ready.append(following)
+
+    def _try_again(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Retry, now: float) -> list[Record]:
         queue.retried += 1
-        record = Record(delivery, Status.STAGED, delivery.staged, attempt, outcome.due_at, outcome.why)
-        records = [record]
+        records = [Record(delivery, Status.STAGED, delivery.staged, attempt, outcome.due_at, outcome.why)]
         if not delivery.staged:
             records += self._backlogged(queue, delivery, now)
-        return records + self._empty(queue, lane, now)
+        return records + self._stage_lanes(queue, self._keys(delivery), now)
 
     def _final(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Delivered | GiveUp) -> Record:
         if isinstance(outcome, Delivered):
@@ -245,12 +262,7 @@ class Dispatcher:
         queue.in_flight -= 1
         queue.endpoint.in_flight -= 1
         self.in_flight -= 1
-        self._lane(queue, delivery).sending = None
         self._leave(queue, delivery)
-
-    @staticmethod
-    def _lane(queue: Queue, delivery: Delivery) -> Lane:
-        return queue.lanes[delivery.lane if delivery.lane is not None else delivery.id]
 
     # Leaving memory for the store
 
@@ -264,20 +276,18 @@ class Dispatcher:
             if delivery.gone or delivery.staged:
                 continue
             queue = self.queues[delivery.trigger]
-            records += self._stage_lane(queue, self._lane(queue, delivery), now)
+            records += self._stage_lanes(queue, self._keys(delivery), now)
         return records
 
     def oldest(self) -> float | None:
         """When the oldest live delivery entered memory; None when there is none."""
-        arrivals = self._arrivals
-        while arrivals and (arrivals[0].gone or arrivals[0].staged):
-            arrivals.popleft()
-        return arrivals[0].taken_at if arrivals else None
+        self._forget_gone()
+        return self._arrivals[0].taken_at if self._arrivals else None
 
     def relieve(self, now: float) -> list[Record]:
         """A source has waited too long for room: stage what waits in memory for the trigger that takes most of it."""
         worst = max(self.queues.values(), key=lambda queue: queue.live, default=None)
-        return self._stage_queue(worst, now) if worst is not None else []
+        return self._stage_queue(worst, now) if worst is not None and worst.live else []
 
     def _stage(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         delivery.gone = True
@@ -286,7 +296,7 @@ class Dispatcher:
 
     def _backlogged(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         delivery.staged = True
-        return self._stage_queue(queue, now) if queue.backlog.add(delivery.lane) else []
+        return self._stage_queue(queue, now) if queue.backlog.add(delivery) else []
 
     def _stage_in_place(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         """Stage the delivery that is being sent: it stays in memory, held, until its attempt ends."""
@@ -297,32 +307,43 @@ class Dispatcher:
         delivery.holds += 1  # this record
         return [record, *self._backlogged(queue, delivery, now)]
 
-    def _stage_lane(self, queue: Queue, lane: Lane, now: float) -> list[Record]:
+    def _stage_lanes(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
+        """Take everything that waits in these lanes, and in lanes that share a delivery with them, out of memory: live ones are
+        staged in order of arrival, claimed ones are in the store already. One that is being sent is staged in place."""
+        found: dict[int, Delivery] = {}
+        looked_at: set[str] = set()
+        to_look_at = list(keys)
+        while to_look_at:
+            key = to_look_at.pop()
+            if key in looked_at:
+                continue
+            looked_at.add(key)
+            for delivery in queue.lanes.get(key, ()):
+                found[delivery.number] = delivery
+                if delivery.also is not None:
+                    to_look_at += lanes_of(delivery)
+        for key in looked_at:
+            if lane := queue.lanes.get(key):
+                if lane[0].sending and not lane[0].gone:
+                    queue.lanes[key] = deque((lane[0],))
+                else:
+                    del queue.lanes[key]
         records: list[Record] = []
-        if lane.sending is not None and not lane.sending.staged:
-            records += self._stage_in_place(queue, lane.sending, now)
-        records += self._empty(queue, lane, now)
-        return records
-
-    def _empty(self, queue: Queue, lane: Lane, now: float) -> list[Record]:
-        """Take everything that waits in `lane` out of memory: live ones are staged, claimed ones are in the store already."""
-        records: list[Record] = []
-        waiting = list(lane.queue)
-        lane.queue.clear()
-        if lane.sending is None:
-            queue.lanes.pop(lane.key, None)
-        for delivery in waiting:
-            self._leave(queue, delivery)
-            if not delivery.staged:
-                records += self._stage(queue, delivery, now)
+        for number in sorted(found):
+            delivery = found[number]
+            if delivery.gone:
+                continue
+            if not delivery.sending:
+                self._leave(queue, delivery)
+                if not delivery.staged:
+                    records += self._stage(queue, delivery, now)
+            elif not delivery.staged:
+                records += self._stage_in_place(queue, delivery, now)
         return records
 
     def _stage_queue(self, queue: Queue, now: float) -> list[Record]:
-        """Stage everything live of one trigger, in order within each lane."""
-        records: list[Record] = []
-        for lane in list(queue.lanes.values()):
-            records += self._stage_lane(queue, lane, now)
-        return records
+        """Stage everything live of one trigger, in order of arrival."""
+        return self._stage_lanes(queue, list(queue.lanes), now)
 
     def _stage_endpoint(self, endpoint: Endpoint, now: float) -> list[Record]:
         records: list[Record] = []
@@ -342,6 +363,12 @@ class Dispatcher:
             self._release(queue, delivery)
         else:
             queue.live -= 1
+            self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        arrivals = self._arrivals
+        while arrivals and (arrivals[0].gone or arrivals[0].staged):
+            arrivals.popleft()
 
     def _hold(self, queue: Queue, delivery: Delivery) -> None:
         delivery.holds += 1
@@ -357,7 +384,7 @@ class Dispatcher:
         queue = self.queues[record.delivery.trigger]
         delivery = record.delivery
         if record.was_staged and record.status is not Status.STAGED:
-            queue.backlog.remove(delivery.lane)
+            queue.backlog.remove(delivery)
         if delivery.holds:
             self._release(queue, delivery)
         return queue

@@ -1,27 +1,20 @@
 """Lanes and what stands behind them in the store. Pure.
 
 The rule that keeps order: a lane whose deliveries are partly in the store takes new ones only at the end of the store's part.
-So the queue of a lane in memory holds either live deliveries (never stored) or claimed ones (the front of the store's part),
-never both. A trigger that has more backlogged lanes than `MOST_LANES` stops counting them singly: it is *flooded*, and all its
-new deliveries join the backlog until that has drained.
+So a lane in memory holds either live deliveries (never stored) or claimed ones (the front of the store's part), never both; and
+lanes that share a delivery (a row whose key changed is in two) are alike in this. A trigger that has more backlogged lanes than
+`MOST_LANES` stops counting them singly: it is *flooded*, and all its new deliveries join the backlog until that has drained.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from cdcd.event import Delivery
 
+Lane = deque[Delivery]
+"""Deliveries of one trigger with one key, in order; only the first may be under way."""
+
 MOST_LANES = 10_000
-
-
-class Lane:
-    """Deliveries of one trigger with one key: one is sent at a time (`sending`), the rest wait in `queue`."""
-
-    __slots__ = ("key", "queue", "sending")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.queue: deque[Delivery] = deque()
-        self.sending: Delivery | None = None
 
 
 class Backlog:
@@ -42,31 +35,40 @@ class Backlog:
     def flooded(self) -> bool:
         return self._lanes is None
 
-    def holds(self, lane: str | None) -> bool:
-        """Whether a new delivery of `lane` must join the backlog. Unordered ones never must."""
-        if lane is None or not self.count:
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether a new delivery must join the backlog. An unordered one never must."""
+        if delivery.lane is None or not self.count:
             return False
-        return self._lanes is None or lane in self._lanes
+        return self._lanes is None or delivery.lane in self._lanes or delivery.also in self._lanes
 
-    def add(self, lane: str | None) -> bool:
+    def add(self, delivery: Delivery) -> bool:
         """A delivery was given to the recorder as staged. True when this flooded the trigger."""
         self.count += 1
-        if lane is None or self._lanes is None:
+        if self._lanes is None:
             return False
-        self._lanes[lane] = self._lanes.get(lane, 0) + 1
+        for lane in lanes_of(delivery):
+            self._lanes[lane] = self._lanes.get(lane, 0) + 1
         if len(self._lanes) > MOST_LANES:
             self._lanes = None
             return True
         return False
 
-    def remove(self, lane: str | None) -> None:
+    def remove(self, delivery: Delivery) -> None:
         """A staged delivery is final, and that is committed."""
         self.count = max(0, self.count - 1)
         if not self.count:
             self._lanes = {}
-        elif lane is not None and self._lanes is not None:
-            left = self._lanes.get(lane, 0) - 1
-            if left > 0:
-                self._lanes[lane] = left
-            else:
-                self._lanes.pop(lane, None)
+        elif self._lanes is not None:
+            for lane in lanes_of(delivery):
+                left = self._lanes.get(lane, 0) - 1
+                if left > 0:
+                    self._lanes[lane] = left
+                else:
+                    self._lanes.pop(lane, None)
+
+
+def lanes_of(delivery: Delivery) -> Iterable[str]:
+    """The lanes in which order binds it: none, one or two."""
+    if delivery.lane is None:
+        return ()
+    return (delivery.lane,) if delivery.also is None else (delivery.lane, delivery.also)
