@@ -1,0 +1,160 @@
+-- Every statement that cdcd runs on the event store. The connection's search path is the store's schema alone.
+
+-- name: session
+-- Sets up a connection: our schema only, plans that do not depend on fresh statistics (every statement here is a handful of
+-- index look-ups), no time limits of the role's own, a commit that is durable when it returns, and a server that notices a dead peer.
+SELECT set_config(s.name, w.value, false)
+FROM (VALUES
+  ('search_path', $1::text),
+  ('timezone', 'UTC'),
+  ('jit', 'off'),
+  ('enable_hashjoin', 'off'),
+  ('enable_mergejoin', 'off'),
+  ('statement_timeout', '0'),
+  ('lock_timeout', '0'),
+  ('transaction_timeout', '0'),
+  ('idle_session_timeout', '0'),
+  ('idle_in_transaction_session_timeout', '60s'),
+  ('tcp_keepalives_idle', '10'),
+  ('tcp_keepalives_interval', '5'),
+  ('tcp_keepalives_count', '3'),
+  ('synchronous_commit', CASE WHEN current_setting('synchronous_commit') = 'off' THEN 'on' END)
+) AS w(name, value) JOIN pg_catalog.pg_settings s ON lower(s.name) = w.name
+WHERE w.value IS NOT NULL;
+
+-- name: store_of
+-- Which project the schema belongs to and how far it is migrated; fails when there is no store.
+SELECT m.project, (SELECT max(number) FROM migrations) FROM meta m;
+
+-- name: own
+-- Takes the lock that makes this session the store's only owner; false when another session holds it.
+SELECT pg_try_advisory_lock(hashtextextended('cdcd.owner', 'meta'::regclass::oid::bigint));
+
+-- name: owner
+-- Who holds the owner's lock: pid, application, address, since when.
+SELECT l.pid, coalesce(a.application_name, ''), coalesce(host(a.client_addr), 'local'), coalesce(a.backend_start::text, '')
+FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('cdcd.owner', 'meta'::regclass::oid::bigint);
+
+-- name: end_backend
+-- Ends our own former session, which the server still takes for alive after the network broke.
+SELECT pg_terminate_backend($1::integer);
+
+-- name: begin_epoch
+-- A daemon has become the owner: every owner before it is over.
+UPDATE meta SET owner_epoch = owner_epoch + 1 RETURNING owner_epoch;
+
+-- name: epoch
+-- The epoch of the newest owner.
+SELECT owner_epoch FROM meta;
+
+-- name: days
+-- The days that have partitions, as days since 1970-01-01.
+SELECT to_date(right(c.relname, 8), 'YYYYMMDD') - DATE '1970-01-01'
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'event_logs'::regclass AND c.relname ~ '^event_logs_\d{8}$';
+
+-- name: make_day
+-- Makes the partitions of a day, given as days since 1970-01-01.
+SELECT make_day(DATE '1970-01-01' + $1::integer);
+
+-- name: drop_day
+-- Drops the partitions of a day, unless a delivery of that day is still staged.
+SELECT drop_day(DATE '1970-01-01' + $1::integer);
+
+-- name: record
+-- The whole live path in one statement: deliveries that are final already, their attempts, and how far the sources are settled.
+-- A group that is written again (its commit's answer was lost) changes nothing.
+WITH events AS (
+  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, status, attempts, remark, settled_at)
+  SELECT n.*, now()
+  FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+              $9::json[], $10::text[], $11::integer[], $12::text[]) AS n
+  ON CONFLICT DO NOTHING
+), invocations AS (
+  INSERT INTO invocation_logs (event_id, time, number, status_code, response, error, duration_ms, at)
+  SELECT n.*
+  FROM unnest($13::uuid[], $14::timestamptz[], $15::integer[], $16::integer[], $17::text[], $18::text[], $19::real[],
+              $20::timestamptz[]) AS n
+  ON CONFLICT DO NOTHING
+)
+INSERT INTO positions (source, settled, recorded, time, identity)
+SELECT n.source, n.settled, n.recorded, nullif(n.time, 'epoch'), n.identity::jsonb
+FROM unnest($21::text[], $22::bigint[], $23::bigint[], $24::timestamptz[], $25::text[]) AS n(source, settled, recorded, time, identity);
+
+-- name: stage
+-- Deliveries for later: the event, and its place in the backlog in the order given. Only the first of a lane gets a due time.
+-- What event_logs holds already is not staged again.
+WITH n AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
+                       $9::json[], $10::integer[], $11::text[], $12::text[], $13::timestamptz[], $14::integer[])
+  WITH ORDINALITY AS n(id, time, type, source, subject, trigger, key, position, payload, attempts, remark, lane, due_at, size, ordinal)
+), events AS (
+  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, status, attempts, remark)
+  SELECT n.id, n.time, n.type, n.source, n.subject, n.trigger, n.key, n.position, n.payload, 'staged', n.attempts, n.remark FROM n
+  ON CONFLICT DO NOTHING
+  RETURNING id
+), fresh AS (
+  SELECT n.*, row_number() OVER (PARTITION BY n.trigger, n.lane ORDER BY n.ordinal) AS place
+  FROM n WHERE n.id IN (SELECT e.id FROM events e)
+)
+INSERT INTO pending (id, time, trigger, lane, due_at, attempts, size, last_error)
+SELECT f.id, f.time, f.trigger, f.lane,
+       CASE WHEN f.lane IS NULL
+              OR f.place = 1 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane)
+            THEN f.due_at END,
+       f.attempts, f.size, f.remark
+FROM fresh f ORDER BY f.ordinal
+ON CONFLICT DO NOTHING;
+
+-- name: finish
+-- Staged deliveries become final. Those that are final already stay as they are.
+UPDATE event_logs e SET status = n.status, attempts = n.attempts, remark = n.remark, settled_at = now()
+FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::integer[], $5::text[]) AS n(id, time, status, attempts, remark)
+WHERE e.id = n.id AND e.time = n.time AND e.status = 'staged';
+
+-- name: leave
+-- Final deliveries leave the backlog.
+DELETE FROM pending WHERE id = ANY($1::uuid[]);
+
+-- name: promote
+-- Whoever is now first of these lanes is due, unless it has a due time already.
+UPDATE pending p SET due_at = ($3::timestamptz[])[1]
+FROM unnest($1::text[], $2::text[]) AS l(trigger, lane)
+CROSS JOIN LATERAL (
+  SELECT h.id, h.due_at FROM pending h WHERE h.trigger = l.trigger AND h.lane = l.lane ORDER BY h.seq LIMIT 1
+) AS head
+WHERE p.id = head.id AND head.due_at IS NULL;
+
+-- name: restage
+-- Staged deliveries are tried again later. One that is not the head of its lane stays without a due time.
+UPDATE pending p SET due_at = CASE WHEN p.due_at IS NOT NULL THEN n.due_at END, attempts = n.attempts, last_error = n.last_error
+FROM unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::text[]) AS n(id, due_at, attempts, last_error)
+WHERE p.id = n.id;
+
+-- name: compact_timeout
+-- A reader of positions (a dump, say) must not stop the recorder.
+SET LOCAL lock_timeout = '100ms';
+
+-- name: compact_lock
+-- Waits shortly for readers before anything is thrown away.
+LOCK TABLE positions IN ACCESS EXCLUSIVE MODE;
+
+-- name: compact_read
+-- The newest position of each source.
+SELECT DISTINCT ON (source) source, settled, recorded, time, identity::text FROM positions ORDER BY source, seq DESC;
+
+-- name: compact_empty
+-- Throws away the positions' history, whole pages at a time.
+TRUNCATE positions;
+
+-- name: compact_write
+-- Puts one position back, with the time as it was.
+INSERT INTO positions (source, settled, recorded, time, identity) VALUES ($1::text, $2::bigint, $3::bigint, $4::timestamptz, $5::text::jsonb);
+
+-- name: positions
+-- How far each source is settled: the newest row of each. Time in microseconds since the Unix epoch.
+SELECT DISTINCT ON (source) source, settled, recorded, coalesce((extract(epoch FROM time) * 1000000)::bigint, 0), identity::text
+FROM positions ORDER BY source, seq DESC;

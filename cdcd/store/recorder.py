@@ -1,0 +1,229 @@
+"""The recorder: the only writer of the event store.
+
+The rule: a group is whatever gathered while the last commit ran (no timer), it is committed whole together with the sources'
+positions, and it is written again until it is committed. So a failed write delays, and never loses nor sends anything again.
+
+One task (`write`) owns the connection and takes from the queue; `record` appends to it from the same event loop.
+"""
+
+import asyncio
+import contextlib
+import math
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from cdcd.clock import Clock
+from cdcd.errors import StoreRefused, StoreUnavailable, TransientError
+from cdcd.event import Position, Record, Status, Tracked
+from cdcd.lifecycle import Failed, Tasks
+from cdcd.store.connection import RowRefused
+from cdcd.store.ownership import Ownership
+from cdcd.store.writer import Writer
+
+log = structlog.get_logger()
+
+GROUP_RECORDS = 2000
+GROUP_BYTES = 16 * 1024 * 1024
+COMPACT_EVERY = 10_000  # groups
+FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds between tries
+UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
+
+
+class Recorder:
+    """Makes records durable, in order, in groups. See the module's rule.
+
+    `tracked` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the commit,
+    in the event loop; they must not raise. `on_state` is told the trouble when writing begins to fail or fails differently,
+    and None when it is over. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable or owned by
+    another daemon; `deadline` how long `stop` may flush.
+    """
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        dsn: str,
+        schema: str,
+        project: str,
+        clock: Clock,
+        failed: Failed,
+        tracked: list[Tracked],
+        on_recorded: Callable[[list[Record]], None],
+        on_state: Callable[[TransientError | None], None] | None = None,
+        *,
+        patience: float = math.inf,
+        deadline: float = 10.0,
+    ) -> None:
+        self.tracked = tracked
+        self.deadline = deadline
+        self.groups = 0
+        self.recorded = 0
+        self._clock = clock
+        self._patience = patience
+        self._on_recorded = on_recorded
+        self._on_state = on_state
+        self._writer = Writer(dsn, schema, Ownership(schema, project))
+        self._tasks = Tasks(self.name, failed)
+        self._task: asyncio.Task[None] | None = None
+        self._queue: deque[Record] = deque()
+        self._bytes = 0
+        self._under_way: list[Record] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._trouble: TransientError | None = None
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Records that are not durable yet: how many, and their deliveries' bytes."""
+        return len(self._queue) + len(self._under_way), self._bytes
+
+    @property
+    def trouble(self) -> TransientError | None:
+        """Why nothing can be written at the moment; None when all is well."""
+        return self._trouble
+
+    def record(self, record: Record) -> None:
+        """Make `record` durable soon; `on_recorded` tells when it is."""
+        self._queue.append(record)
+        self._bytes += record.delivery.size
+        self._wake.set()
+
+    def position_moved(self) -> None:
+        """A source's position has moved without a delivery: ask for it and commit it."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Return when this daemon owns the store. Waits `patience` for it; StoreRefused comes at once."""
+        if self._task is not None:
+            return
+        began, tries = self._clock.monotonic(), 0
+        while True:
+            try:
+                await self._writer.open()
+                break
+            except StoreUnavailable as error:
+                self._tell(error)
+                if self._clock.monotonic() - began >= self._patience:
+                    raise
+            tries += 1
+            await asyncio.sleep(_wait(tries))
+        self._tell(None)
+        self._stopping = False
+        self._task = self._tasks.spawn(self._run(), "write")
+
+    async def stop(self) -> None:
+        """Commit everything queued, within `deadline` seconds, and give up the store."""
+        self._stopping = True
+        self._wake.set()
+        task, self._task = self._task, None
+        if task is not None:
+            done, _ = await asyncio.wait({task}, timeout=self.deadline)
+            if not done:
+                log.error("recorder.unflushed", records=self.queued[0], trouble=str(self._trouble or ""))
+        await self._tasks.cancel()
+        await self._writer.close()
+
+    async def _run(self) -> None:
+        while True:
+            if not self._queue and not self._stopping:
+                await self._wake.wait()
+            self._wake.clear()
+            last = self._stopping
+            records = self._take()
+            for record in records:
+                if not record.was_staged and (checkpoint := record.delivery.checkpoint) is not None:
+                    checkpoint.settle()
+            moved = [(source, position) for source in self.tracked if (position := source.position_to_record()) is not None]
+            if records or moved:
+                await self._commit(records, [position for _, position in moved])
+                for source, position in moved:
+                    source.position_recorded(position)
+                if records:
+                    self._on_recorded(records)
+            if last and not self._queue:
+                return
+
+    def _take(self) -> list[Record]:
+        queue, size = self._queue, 0
+        taken: list[Record] = []
+        while queue and len(taken) < GROUP_RECORDS and size < GROUP_BYTES:
+            record = queue.popleft()
+            size += record.delivery.size
+            taken.append(record)
+        self._under_way = taken
+        return taken
+
+    async def _commit(self, records: list[Record], positions: list[Position]) -> None:
+        """Write the group until it is committed. A row that the server refuses is found by halving; the others go on."""
+        size = sum(record.delivery.size for record in records)
+        todo: deque[tuple[Sequence[Record], Sequence[Position]]] = deque([(records, positions)])
+        tries = 0
+        while todo:
+            part, part_positions = todo[0]
+            try:
+                await self._writer.write(part, part_positions, self._clock.now())
+            except StoreUnavailable as error:
+                self._tell(error)
+                tries += 1
+                await asyncio.sleep(_wait(tries))
+            except (RowRefused, *UNWRITABLE) as error:
+                todo.popleft()
+                if len(part) > 1:
+                    middle = len(part) // 2
+                    todo.extendleft([(part[middle:], part_positions), (part[:middle], ())])
+                elif part:
+                    _reduce(part[0], error)
+                    todo.appendleft((part, part_positions))
+                else:
+                    raise StoreRefused(f"the event store refuses a source's position: {error}") from error
+            else:
+                todo.popleft()
+                tries = 0
+                self._tell(None)
+        self._bytes -= size
+        self._under_way = []
+        self.recorded += len(records)
+        self.groups += 1
+        if self.groups % COMPACT_EVERY == 0:
+            with contextlib.suppress(StoreUnavailable):  # the next group meets the same trouble and tells it
+                await self._writer.compact()
+
+    def _tell(self, trouble: TransientError | None) -> None:
+        if trouble is None and self._trouble is None:
+            return
+        changed = str(trouble) != str(self._trouble)
+        self._trouble = trouble
+        if not changed:
+            return
+        if trouble is None:
+            log.info("store.available")
+        else:
+            log.warning("store.unavailable", error=str(trouble), hint=trouble.hint, queued=self.queued[0])
+        if self._on_state is not None:
+            self._on_state(trouble)
+
+
+def _reduce(record: Record, error: Exception) -> None:
+    """Leave out of `record` what the server (or the encoding) refuses: the payload, then the attempt. Its reason says so.
+
+    A delivery that cannot be staged whole is `failed`; one that the endpoint took stays `processed`.
+    """
+    delivery = record.delivery
+    if delivery.event.data and not record.was_staged:
+        delivery.event = replace(delivery.event, data=b"")
+        if record.status is Status.STAGED:
+            record.status = Status.FAILED
+    elif record.attempt is not None:
+        record.attempt = None
+    else:
+        raise StoreRefused(f"the event store refuses the delivery {delivery.id} whatever is left out: {error}") from error
+    log.error("record.refused", id=delivery.id, trigger=delivery.trigger)
+    record.reason = f"not stored whole: {error}" + (f"; {record.reason}" if record.reason else "")
+
+
+def _wait(tries: int) -> float:
+    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 10))

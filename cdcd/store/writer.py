@@ -1,0 +1,110 @@
+"""Writes one group of records in one commit, and can do it again without doing anything twice.
+
+The live path is one statement and one round trip. A group that touches the backlog is a transaction sent as one pipeline.
+Every statement of both is written so that a second run of the same group changes nothing: the answer to a commit may be
+lost, and the recorder then writes the group again.
+"""
+
+from collections.abc import Sequence
+
+import psycopg
+
+from cdcd.errors import StoreUnavailable
+from cdcd.event import Position, Record
+from cdcd.store import group
+from cdcd.store.connection import Connection, connect, run, translate
+from cdcd.store.ownership import Ownership
+
+NEVER_MADE_BEFORE = -366  # days from today: older events go to the default partition, so one odd clock makes no thousand tables
+NEVER_MADE_AFTER = 3
+
+
+class Writer:
+    """The recorder's connection. Not for use by two tasks at a time."""
+
+    def __init__(self, dsn: str, schema: str, ownership: Ownership) -> None:
+        self._dsn = dsn
+        self._schema = schema
+        self._ownership = ownership
+        self._connection: Connection | None = None
+        self._days: set[int] = set()
+
+    async def open(self) -> Connection:
+        """The connection, made anew and owning the store when there was none."""
+        if self._connection is None:
+            connection = await connect(self._dsn, self._schema)
+            try:
+                await self._ownership.take(connection)
+                self._days = {int(day) for (day,) in await (await run(connection, "days")).fetchall()}
+            except BaseException as error:
+                await connection.close()
+                if isinstance(error, psycopg.Error | OSError):
+                    raise translate(error) from error
+                raise
+            self._connection = connection
+        return self._connection
+
+    async def write(self, records: Sequence[Record], positions: Sequence[Position], now: float) -> None:
+        """Commit all of it. StoreUnavailable: unknown whether it is committed, write it again. RowRefused: nothing is."""
+        connection = await self.open()
+        try:
+            if missing := group.days(records) - self._days:
+                await self._make_days(connection, missing, int(now // 86400))
+            if group.live_only(records):
+                await run(connection, "record", *group.live_parameters(records, positions))
+            else:
+                await self._write_mixed(connection, group.fold(records), positions, now)
+        except (psycopg.Error, OSError) as error:
+            translated = translate(error)
+            if isinstance(translated, StoreUnavailable):
+                await self.close()
+            raise translated from error
+
+    async def _write_mixed(self, connection: Connection, rows: group.Group, positions: Sequence[Position], now: float) -> None:
+        async with connection.pipeline(), connection.transaction():
+            if rows.final or rows.tried or positions:
+                await run(connection, "record", *group.final_parameters(rows, positions))
+            if rows.staged:
+                await run(connection, "stage", *group.stage_parameters(rows.staged))
+            if rows.finished:
+                finish = group.finish_parameters(rows.finished)
+                await run(connection, "finish", *finish)
+                await run(connection, "leave", finish[0])
+                if (promote := group.promote_parameters(rows.finished, now)) is not None:
+                    await run(connection, "promote", *promote)
+            if rows.restaged:
+                await run(connection, "restage", *group.restage_parameters(rows.restaged))
+
+    async def _make_days(self, connection: Connection, days: set[int], today: int) -> None:
+        """Partitions for events of other days. When one cannot be made now, the default partition takes the rows."""
+        for day in sorted(days):
+            if NEVER_MADE_BEFORE <= day - today <= NEVER_MADE_AFTER:
+                try:
+                    await run(connection, "make_day", day)
+                except psycopg.errors.LockNotAvailable:
+                    continue
+            self._days.add(day)
+
+    async def compact(self) -> bool:
+        """Rewrite `positions` to its newest rows; False when somebody was reading it, and nothing was done."""
+        connection = await self.open()
+        try:
+            async with connection.transaction():
+                await run(connection, "compact_timeout")
+                await run(connection, "compact_lock")
+                rows = await (await run(connection, "compact_read")).fetchall()
+                await run(connection, "compact_empty")
+                for row in rows:
+                    await run(connection, "compact_write", *row)
+        except psycopg.errors.LockNotAvailable:
+            return False
+        except (psycopg.Error, OSError) as error:
+            await self.close()
+            raise translate(error) from error
+        return True
+
+    async def close(self) -> None:
+        """Close the connection, which gives up the store."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
