@@ -6,7 +6,7 @@ caller's: every method raises `StoreUnavailable` (wait), `StoreRefused` (an oper
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, LiteralString, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import AsyncConnection, AsyncRawCursor
@@ -124,8 +124,7 @@ async def connect(dsn: str, schema: str) -> Connection:
 
 async def run(connection: Connection, name: str, *params: object) -> AsyncRawCursor[TupleRow]:
     """Execute the statement `name` of `queries.sql`; parameters and results in binary."""
-    statement = cast(LiteralString, SQL[name])
-    return cast(AsyncRawCursor[TupleRow], await connection.execute(statement, params, binary=True))
+    return cast(AsyncRawCursor[TupleRow], await connection.execute(SQL[name], params, binary=True))
 
 
 class Session:

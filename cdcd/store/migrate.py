@@ -5,7 +5,6 @@ other things than a store is never touched.
 """
 
 from importlib.resources import files
-from typing import LiteralString, cast
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import TupleRow
@@ -130,7 +129,7 @@ def check_version(schema: str, number: int) -> None:
 
 
 async def _sql(connection: Connection, text: str) -> AsyncCursor[TupleRow]:
-    return await connection.execute(cast(LiteralString, text))
+    return await connection.execute(text)
 
 
 def _noted(number: int, name: str) -> str:

@@ -36,10 +36,10 @@ UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises f
 class Recorder:
     """Makes records durable, in order, in groups. See the module's rule.
 
-    `tracked` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the commit,
-    in the event loop; they must not raise. `on_state` is told the trouble when writing begins to fail or fails differently,
-    and None when it is over. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable or owned by
-    another daemon; `deadline` how long `stop` may flush.
+    `tracked` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the
+    commit, in the event loop; they must not raise. `on_state` is told the trouble when writing begins to fail or fails
+    differently, and None when it is over. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable
+    or owned by another daemon; `deadline` how long `stop` may flush.
     """
 
     name = "recorder"
@@ -226,4 +226,4 @@ def _reduce(record: Record, error: Exception) -> None:
 
 
 def _wait(tries: int) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 10))
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 10))

@@ -19,3 +19,4 @@ def parse(text: str) -> dict[str, str]:
 
 
 SQL = parse(files("cdcd.store").joinpath("queries.sql").read_text("utf-8"))
+SQL["record"] = SQL["record_again"].replace("ON CONFLICT DO NOTHING", "")

@@ -51,7 +51,11 @@ class Writer:
             if missing := group.days(records) - self._days:
                 await self._make_days(connection, missing, int(now // 86400))
             if group.live_only(records):
-                await run(connection, "record", *group.live_parameters(records, positions))
+                parameters = group.live_parameters(records, positions)
+                try:
+                    await run(connection, "record", *parameters)
+                except psycopg.errors.UniqueViolation:
+                    await run(connection, "record_again", *parameters)
             else:
                 await self._write_mixed(connection, group.fold(records), positions, now)
         except (psycopg.Error, OSError) as error:
@@ -63,7 +67,7 @@ class Writer:
     async def _write_mixed(self, connection: Connection, rows: group.Group, positions: Sequence[Position], now: float) -> None:
         async with connection.pipeline(), connection.transaction():
             if rows.final or rows.tried or positions:
-                await run(connection, "record", *group.final_parameters(rows, positions))
+                await run(connection, "record_again", *group.final_parameters(rows, positions))
             if rows.staged:
                 await run(connection, "stage", *group.stage_parameters(rows.staged))
             if rows.finished:
