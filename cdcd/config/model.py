@@ -3,6 +3,7 @@
 Durations are seconds, sizes are bytes, secrets are resolved. `repr` of anything that holds a secret does not show it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -103,9 +104,12 @@ class Retries:
 
 @dataclass(slots=True, frozen=True)
 class Webhook:
-    """Where and how a trigger's deliveries are sent. `endpoint` is the URL's origin: `scheme://host:port`."""
+    """Where and how a trigger's deliveries are sent. `endpoint` is the URL's origin: `scheme://host:port`.
 
-    url: str
+    `allow` are networks (CIDR) that may be dialled although `egress` is public.
+    """
+
+    url: str = field(repr=False)
     endpoint: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     timeout: float = 5.0
@@ -118,7 +122,10 @@ class Webhook:
 
 @dataclass(slots=True, frozen=True)
 class TriggerConfig:
-    """One YAML rule. `tables` are `schema.name` globs as written; `where` is `file:line:col` of the trigger, for messages."""
+    """One YAML rule. `tables` are patterns as written (`cdcd.config.tables`).
+
+    `where` is `file:line:col` of the trigger and `places` that of its options, for messages.
+    """
 
     name: str
     types: frozenset[str]
@@ -134,11 +141,12 @@ class TriggerConfig:
     concurrency: int | None = None
     enabled: bool = True
     where: str = ""
+    places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(slots=True, frozen=True)
 class Config:
-    """A whole, valid configuration."""
+    """A whole, valid configuration. `warnings` are what an operator should know although it works."""
 
     project: str
     secrets: tuple[Secret, ...]
@@ -147,3 +155,4 @@ class Config:
     triggers: dict[str, TriggerConfig]
     limits: Limits = Limits()
     path: Path = Path("cdcd.yaml")
+    warnings: tuple[str, ...] = ()

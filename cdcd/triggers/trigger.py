@@ -1,0 +1,80 @@
+"""A trigger ready to be matched: its configuration with the expressions compiled."""
+
+from collections.abc import Callable
+
+from cdcd.config.model import Config, Order, TriggerConfig
+from cdcd.config.tables import TablePattern, parse_table
+from cdcd.errors import ConfigError
+from cdcd.triggers.expressions import BadExpression, Expression
+
+
+class Trigger:
+    """One YAML rule, compiled. Never changed after it is made."""
+
+    __slots__ = ("columns", "config", "key", "name", "order", "tables", "types", "when")
+
+    def __init__(self, config: TriggerConfig, when: Expression | None, key: Expression | None) -> None:
+        self.name = config.name
+        self.config = config
+        self.types = config.types
+        self.tables: tuple[TablePattern, ...] = tuple(parse_table(text) for text in config.tables)
+        self.columns = config.columns
+        self.when = when
+        self.key = key
+        self.order = config.order
+
+    def __repr__(self) -> str:
+        return f"Trigger({self.name!r})"
+
+    @property
+    def columns_used(self) -> frozenset[tuple[str, str]]:
+        """The columns that its expressions name, as ("new" | "old", column)."""
+        return frozenset().union(*(e.columns_used for e in (self.when, self.key) if e is not None))
+
+    def covers(self, schema: str, table: str) -> bool:
+        """Whether one of its table patterns matches."""
+        return any(pattern.matches(schema, table) for pattern in self.tables)
+
+
+def compile_trigger(config: TriggerConfig) -> Trigger:
+    """Raises ConfigError with every mistake of its expressions."""
+    mistakes: list[str] = []
+    trigger = _compile(config, mistakes.append)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return trigger
+
+
+def compile_all(config: Config) -> tuple[Trigger, ...]:
+    """All triggers, disabled ones too. Raises ConfigError with every mistake of every expression."""
+    mistakes: list[str] = []
+    triggers = tuple(_compile(trigger, mistakes.append) for trigger in config.triggers.values())
+    if mistakes:
+        raise ConfigError(mistakes)
+    return triggers
+
+
+def _compile(config: TriggerConfig, mistake: Callable[[str], None]) -> Trigger:
+    def place(option: str) -> str:
+        return f"{config.places.get(option, config.where)}: triggers.{config.name}.{option}: "
+
+    def compiled(option: str, source: str) -> Expression | None:
+        if not source:
+            return None
+        try:
+            return Expression(config.name, source)
+        except BadExpression as error:
+            mistake(place(option) + str(error) + (f" ({error.hint})" if error.hint else ""))
+            return None
+
+    when, key = compiled("when", config.when), compiled("key", config.key)
+    if key is not None and not key.uses_type and not key.whole and config.order is Order.KEY:
+        roots = {root for root, _ in key.columns_used}
+        if roots == {"new"} and "DB_DELETE" in config.types:
+            mistake(
+                place("key") + "there is no new row in a DB_DELETE; write "
+                '`type == "DB_DELETE" ? old.x : new.x` (old has only the key columns unless REPLICA IDENTITY is FULL)'
+            )
+        if roots == {"old"} and "DB_INSERT" in config.types:
+            mistake(place("key") + 'there is no old row in a DB_INSERT; write `type == "DB_INSERT" ? new.x : old.x`')
+    return Trigger(config, when, key)
