@@ -125,11 +125,13 @@ class Engine:
     @property
     def full(self) -> bool:
         """Whether the in-flight budget, in count or bytes, is used up."""
-        usage, recorder, limits = self.dispatcher.usage, self._recorder, self._limits
-        return (
-            usage.count + recorder.queued_count >= limits.in_flight
-            or usage.bytes + recorder.queued_bytes >= limits.in_flight_bytes
-        )
+        return not self._within(1.0)
+
+    def _within(self, share: float) -> bool:
+        """Whether what is in memory, records that are not yet committed included, stays within a share of the budget."""
+        usage, limits = self.dispatcher.usage, self._limits
+        count, size = self._recorder.queued
+        return usage.count + count < limits.in_flight * share and usage.bytes + size < limits.in_flight_bytes * share
 
     async def room(self) -> None:
         """Return when there is room for more. A source calls this between batches, and waits nowhere else."""
@@ -142,11 +144,7 @@ class Engine:
                 self._record(self.dispatcher.relieve(self._clock.monotonic()))
 
     def _make_room(self) -> None:
-        usage, recorder, limits = self.dispatcher.usage, self._recorder, self._limits
-        if (
-            usage.count + recorder.queued_count < limits.in_flight * ROOM_AGAIN
-            and usage.bytes + recorder.queued_bytes < limits.in_flight_bytes * ROOM_AGAIN
-        ):
+        if self._within(ROOM_AGAIN):
             for waiter in self._waiting:
                 if not waiter.done():
                     waiter.set_result(None)
@@ -278,9 +276,9 @@ class Engine:
 
     async def _recount(self, queue: Queue) -> None:
         """Rows may have left the backlog by somebody else's hand (a cancel in SQL); then what memory counts is stale."""
-        if not self._recorder.queued_count:
+        if not self._recorder.queued[0]:
             count = (await self._backlog.counts()).get(queue.name, 0)
-            if not self._recorder.queued_count and not queue.held:
+            if not self._recorder.queued[0] and not queue.held:
                 queue.backlog.restore(count, await self._backlog.lanes(queue.name, MOST_LANES) if count else {})
 
     # The one timer

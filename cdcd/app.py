@@ -1,0 +1,127 @@
+"""The composition root: the only place that knows every part and puts them together.
+
+The order of the parts is the order in which they start; they stop in reverse. A source stops reading first; then the engine
+lets attempts end, the recorder writes what they showed, and last of all the source's stream confirms what that settled.
+"""
+
+import asyncio
+import secrets
+
+import structlog
+
+from cdcd.clock import SystemClock
+from cdcd.config.model import Config
+from cdcd.delivery.engine import Engine
+from cdcd.delivery.sender import Sender
+from cdcd.delivery.signing import Signer
+from cdcd.demo.embedded import EmbeddedPostgres
+from cdcd.errors import StoreUnavailable
+from cdcd.event import Record
+from cdcd.lifecycle import Part, Supervisor
+from cdcd.sources.replication import ReplicationSource, StreamEnd
+from cdcd.store.migrate import migrate
+from cdcd.store.pending import Backlog
+from cdcd.store.reads import Reads
+from cdcd.store.recorder import Recorder
+from cdcd.store.retention import Retention
+from cdcd.triggers.matcher import Index
+from cdcd.triggers.trigger import compile_all
+
+log = structlog.get_logger()
+
+
+class Store:
+    """The event store, ready to use: started first, migrated before anybody writes to it."""
+
+    name = "store"
+
+    def __init__(self, dsn: str, config: Config, supervisor: Supervisor) -> None:
+        self._dsn = dsn
+        self._config = config
+        self._supervisor = supervisor
+
+    async def start(self) -> None:
+        wait = 0.5
+        while not self._supervisor.stopping:
+            try:
+                applied = await migrate(self._dsn, self._config.eventing.schema, self._config.project)
+            except StoreUnavailable as error:
+                log.warning("store.unavailable", error=str(error), retry_in=wait, hint=error.hint)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 10.0)
+            else:
+                if applied:
+                    log.info("store.migrated", migrations=applied, schema=self._config.eventing.schema)
+                return
+
+    async def stop(self) -> None:
+        return None
+
+
+def embedded_store(config: Config, supervisor: Supervisor) -> EmbeddedPostgres:
+    """The server that holds the event store when no `eventing.database` is named."""
+    return EmbeddedPostgres(config.eventing.state_dir / "postgres", failed=supervisor.failed)
+
+
+class Daemon:
+    """Everything that `cdcd run` runs."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.supervisor = Supervisor()
+
+    async def run(self) -> None:
+        """Run until stopped; raises what a part failed with."""
+        parts = self._parts()
+        await self.supervisor.run(parts, self._ready)
+
+    async def _ready(self) -> None:
+        log.info(
+            "ready",
+            project=self.config.project,
+            databases=sorted({trigger.database for trigger in self.config.triggers.values() if trigger.enabled}),
+            triggers=sum(trigger.enabled for trigger in self.config.triggers.values()),
+        )
+
+    def _parts(self) -> list[Part]:
+        config, clock, failed = self.config, SystemClock(), self.supervisor.failed
+        triggers = tuple(trigger for trigger in compile_all(config) if trigger.config.enabled)
+        parts: list[Part] = []
+        if config.eventing.database is None:
+            embedded = embedded_store(config, self.supervisor)
+            parts.append(embedded)
+            dsn = embedded.dsn()
+        else:
+            dsn = config.databases[config.eventing.database].url
+        schema, project = config.eventing.schema, config.project
+
+        index = Index(triggers)
+        reads = Reads(dsn, schema)
+        backlog = Backlog(dsn, schema)
+        sender = Sender(config.limits, Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}"), triggers)
+        sources: list[ReplicationSource] = []
+
+        def recorded(records: list[Record]) -> None:
+            engine.recorded(records)
+
+        recorder = Recorder(dsn, schema, project, clock, failed, sources, recorded)
+        engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed)
+        wanted = {trigger.config.database for trigger in triggers}
+        for database in config.databases.values():
+            if database.name in wanted:
+                mine = tuple(trigger for trigger in triggers if trigger.config.database == database.name)
+                sources.append(
+                    ReplicationSource(config, database, mine, index, engine, recorder, reads, clock, self.supervisor)
+                )
+        return [
+            *parts,
+            Store(dsn, config, self.supervisor),
+            *(StreamEnd(source) for source in sources),
+            recorder,
+            Retention(dsn, schema, config.eventing.retention, clock, failed),
+            sender,
+            backlog,
+            reads,
+            engine,
+            *sources,
+        ]

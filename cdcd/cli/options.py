@@ -1,0 +1,33 @@
+"""What the commands share: the `-c FILE` option and how mistakes in the file are shown."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdcd.config import load
+from cdcd.config.model import Config
+from cdcd.errors import ConfigError
+from cdcd.triggers.trigger import compile_all
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="CDCD_CONFIG", help="The configuration file.", show_default=True)
+]
+
+
+def load_or_exit(path: Path) -> Config:
+    """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
+    try:
+        config = load(path, os.environ)
+        compile_all(config)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        if error.hint:
+            print(f"fix: {error.hint}", file=sys.stderr)
+        count = len(error.mistakes)
+        print(f"{count} mistake{'s' if count != 1 else ''}; nothing was started.", file=sys.stderr)
+        raise typer.Exit(1) from error
+    return config

@@ -1,0 +1,79 @@
+"""`cdcd run`: the daemon in the foreground."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from cdcd.app import Daemon
+from cdcd.cli.logs import configure
+from cdcd.cli.options import ConfigOption, load_or_exit
+from cdcd.errors import CdcdError
+
+log = structlog.get_logger()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(run)
+
+
+def run(
+    config: ConfigOption = Path("cdcd.yaml"),
+    log_format: Annotated[str, typer.Option(help="auto (console on a terminal, else JSON), json or console.")] = "auto",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the daemon: capture changes, deliver them, record every attempt.
+
+    The first SIGINT or SIGTERM stops it in order: attempts under way end, everything is recorded. The second stops it at once.
+    Exit codes: 0 stopped in order, 1 a mistake that somebody must mend, 130 stopped at once.
+    """
+    configure(json={"json": True, "console": False}.get(log_format), level=log_level)
+    daemon = Daemon(load_or_exit(config))
+    raise typer.Exit(run_loop(lambda: _main(daemon)))
+
+
+def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `main` on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # not on every platform; asyncio's own loop is slower, not different
+        return asyncio.run(main())
+    return int(uvloop.run(main()))
+
+
+async def _main(daemon: Daemon) -> int:
+    loop = asyncio.get_running_loop()
+    aborted = False
+
+    def stop() -> None:
+        nonlocal aborted
+        if daemon.supervisor.stopping:
+            aborted = True
+            daemon.supervisor.abort()
+        else:
+            log.info("stopping", hint="attempts under way end first; once more stops at once")
+            daemon.supervisor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    # What was made by now lives as long as the process: the collector need never look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        await daemon.run()
+    except CdcdError as error:
+        log.error("failed", error=str(error), hint=error.hint)
+        with contextlib.suppress(OSError):
+            print(error.explain(), file=sys.stderr) if sys.stderr.isatty() else None
+        return 1
+    log.info("stopped")
+    return 130 if aborted else 0

@@ -1,0 +1,112 @@
+"""From row changes to deliveries: which triggers want a change, under which id and lane.
+
+A change that nobody wants costs one look-up. The event's data is built once, when the first trigger matched, and shared by all
+of them. What cannot become a request (an expression that raises, a value that is not JSON, too large) becomes a delivery that
+carries its `error`, so that it is recorded as `failed` with the reason.
+"""
+
+
+from cdcd.config.model import Config, Database
+from cdcd.errors import EventError, PayloadTooLarge
+from cdcd.event import Delivery, Event
+from cdcd.replication.messages import Delete, Insert, Relation, Update
+from cdcd.replication.progress import Checkpoint
+from cdcd.replication.values import Resolve
+from cdcd.sources.rows import Change, Table, Transaction
+from cdcd.triggers.ids import TransactionIds
+from cdcd.triggers.matcher import Index, TableTriggers
+
+
+class Wanted:
+    """A relation that some trigger names."""
+
+    __slots__ = ("table", "triggers")
+
+    def __init__(self, table: Table, triggers: TableTriggers) -> None:
+        self.table = table
+        self.triggers = triggers
+
+
+class Matching:
+    """Turns the rows of one database's stream into deliveries. Owned by its source."""
+
+    def __init__(self, config: Config, database: Database, index: Index) -> None:
+        self._database = database.name
+        self._source = f"cdcd/{config.project}/{database.name}"
+        self._limit = config.limits.payload
+        self._index = index
+        self._system = 0
+        self._wanted: dict[int, tuple[Relation, Wanted | None]] = {}
+        self._transaction: Transaction | None = None
+        self._ids: TransactionIds | None = None
+        self._deliveries: list[Delivery] = []
+
+    def begin(self, system: int, transaction: Transaction) -> None:
+        """The rows that follow belong to `transaction` of the cluster with this system identifier."""
+        self._transaction = transaction
+        self._ids = TransactionIds(system, transaction.commit_lsn, transaction.xid, transaction.time)
+
+    def wants(self, relation: Relation) -> bool:
+        """Whether any trigger names this relation."""
+        return self._look_up(relation) is not None
+
+    def described(self, relation: Relation, primary_key: tuple[str, ...], resolve: Resolve) -> None:
+        """A relation that is wanted is read like this from now on."""
+        triggers = self._look_up(relation)
+        wanted = (
+            Wanted(Table(self._source, self._database, relation, primary_key, resolve), triggers)
+            if triggers is not None
+            else None
+        )
+        self._wanted[relation.oid] = (relation, wanted)
+
+    def _look_up(self, relation: Relation) -> TableTriggers | None:
+        return self._index.lookup(self._database, relation.schema, relation.name)
+
+    def take(self) -> list[Delivery]:
+        """The deliveries since the last call, in order."""
+        deliveries, self._deliveries = self._deliveries, []
+        return deliveries
+
+    def row(self, message: Insert | Update | Delete, ordinal: int, checkpoint: Checkpoint) -> None:
+        """Match one change, the `ordinal`th of its transaction (from 1)."""
+        wanted = self._wanted[message.relation.oid][1]
+        if wanted is None:
+            return
+        assert self._transaction is not None
+        assert self._ids is not None
+        change = Change(wanted.table, message, self._transaction)
+        matches = wanted.triggers.match(change)
+        if not matches:
+            return
+        event, problem = self._event(change)
+        for trigger, found in matches:
+            lane, wrong = (None, found) if isinstance(found, EventError) else (found, problem)
+            delivery = Delivery(self._ids.id(ordinal, trigger.name), trigger.name, event, lane, checkpoint)
+            if wrong is not None:
+                delivery.error = wrong.explain()
+            elif lane == change.subject:
+                delivery.also = change.old_subject
+            checkpoint.hold()
+            self._deliveries.append(delivery)
+
+    def _event(self, change: Change) -> tuple[Event, EventError | None]:
+        problem: EventError | None = None
+        try:
+            if change.size > self._limit:
+                raise _too_large(change.size, self._limit)
+            data = change.data()
+            if len(data) > self._limit:
+                raise _too_large(len(data), self._limit)
+        except EventError as error:
+            problem, data = error, change.summary()
+        transaction = change.transaction
+        event = Event(change.type, self._source, change.subject, change.subject, transaction.time, data, transaction.commit_lsn)
+        return event, problem
+
+
+def _too_large(size: int, limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the row has {size:,} bytes, more than limits.payload ({limit:,})",
+        hint="raise limits.payload, or capture fewer columns",
+    )
