@@ -48,7 +48,6 @@ SETTINGS = {
     "timezone": "UTC",
     "extra_float_digits": "3",
     "bytea_output": "hex",
-    "xmloption": "content",
 }
 """Settings under which this module reads values. Whoever produces the text must run with them."""
 
