@@ -5,7 +5,7 @@ caller's: every method raises `StoreUnavailable` (wait), `StoreRefused` (an oper
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import psycopg
@@ -47,10 +47,16 @@ class RowRefused(EventError):
     """The server refused the data of a row: retrying the same bytes cannot help."""
 
 
+class LockBusy(StoreUnavailable):
+    """Somebody holds a lock that the statement asked for only briefly."""
+
+
 def translate(error: psycopg.Error | OSError) -> CdcdError:
     """The error of cdcd's tree that says who must act (SQLSTATE classes: PostgreSQL manual, appendix A)."""
     text = str(error).strip() or type(error).__name__
     state = getattr(error, "sqlstate", None) or ""
+    if state == "55P03":
+        return LockBusy(f"the event store is busy: {text}")
     if state[:2] in _ROW_CLASSES:
         return RowRefused(text.splitlines()[0])
     if state[:2] in _REFUSED_CLASSES:
@@ -65,7 +71,7 @@ def translate(error: psycopg.Error | OSError) -> CdcdError:
 
 
 @contextlib.contextmanager
-def translated() -> Any:
+def translated() -> Iterator[None]:
     """Within this, psycopg's and the network's errors come out as cdcd's."""
     try:
         yield
@@ -148,6 +154,11 @@ class Session:
         with translated():
             cursor = await run(await self.connection(), name, *params)
             return await cursor.fetchall()
+
+    async def execute(self, name: str, *params: object) -> int:
+        """Run the statement `name`; how many rows it touched."""
+        with translated():
+            return (await run(await self.connection(), name, *params)).rowcount
 
     @contextlib.asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Connection]:

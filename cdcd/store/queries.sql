@@ -8,6 +8,8 @@ FROM (VALUES
   ('search_path', $1::text),
   ('timezone', 'UTC'),
   ('jit', 'off'),
+  ('enable_seqscan', 'off'),
+  ('enable_bitmapscan', 'off'),
   ('enable_hashjoin', 'off'),
   ('enable_mergejoin', 'off'),
   ('statement_timeout', '0'),
@@ -159,3 +161,91 @@ INSERT INTO positions (source, settled, recorded, time, identity) VALUES ($1::te
 -- How far each source is settled: the newest row of each. Time in microseconds since the Unix epoch.
 SELECT DISTINCT ON (source) source, settled, recorded, coalesce((extract(epoch FROM time) * 1000000)::bigint, 0), identity::text
 FROM positions ORDER BY source, seq DESC;
+
+-- name: counts
+-- How many deliveries wait, by trigger.
+SELECT trigger, count(*) FROM pending GROUP BY trigger;
+
+-- name: lanes
+-- The lanes of a trigger's backlog and how many wait in each, at most so many lanes.
+SELECT lane, count(*) FROM pending WHERE trigger = $1::text AND lane IS NOT NULL GROUP BY lane ORDER BY lane LIMIT $2::integer;
+
+-- name: claim
+-- What of a trigger's backlog may be sent now: due heads in the order of their due time, and when these are fewer than asked for,
+-- a run of those that stand behind them. NOT IN is a hashed look-up here, and the walk of the index stops at the limit.
+WITH heads AS MATERIALIZED (
+  SELECT h.*, row_number() OVER (ORDER BY h.due_at, h.seq) AS place
+  FROM (
+    SELECT p.seq, p.id, p.time, p.lane, p.due_at, p.attempts, p.size
+    FROM pending p
+    WHERE p.trigger = $1::text AND p.due_at <= ($3::timestamptz[])[1] AND p.id NOT IN (SELECT unnest($2::uuid[]))
+    ORDER BY p.due_at, p.seq LIMIT $4::integer
+  ) AS h
+), followers AS (
+  SELECT f.seq, f.id, f.time, f.lane, f.due_at, f.attempts, f.size, h.place
+  FROM heads h CROSS JOIN LATERAL (
+    SELECT p.* FROM pending p
+    WHERE p.trigger = $1::text AND p.lane = h.lane AND p.seq > h.seq AND p.id NOT IN (SELECT unnest($2::uuid[]))
+    ORDER BY p.seq LIMIT $5::integer
+  ) AS f
+  ORDER BY h.place, f.seq
+  LIMIT greatest(0, $4::integer - (SELECT count(*) FROM heads))
+)
+SELECT c.id::text, (extract(epoch FROM c.time) * 1000000)::bigint, c.lane, c.attempts, c.size
+FROM (SELECT 0 AS behind, heads.* FROM heads UNION ALL SELECT 1, f.seq, f.id, f.time, f.lane, f.due_at, f.attempts, f.size, f.place FROM followers f) AS c
+ORDER BY c.behind, c.place, c.seq;
+
+-- name: next_due
+-- When the next head of a trigger's backlog becomes due, in seconds since the Unix epoch.
+SELECT extract(epoch FROM due_at)::float8 FROM pending
+WHERE trigger = $1::text AND due_at > ($2::timestamptz[])[1] ORDER BY due_at LIMIT 1;
+
+-- name: events
+-- The events of claimed deliveries. The bounds let the planner leave out the other days' partitions.
+SELECT e.id::text, e.type, e.source, e.subject, e.key, e.position, e.payload
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, time) JOIN event_logs e ON e.id = n.id AND e.time = n.time
+WHERE e.time BETWEEN ($3::timestamptz[])[1] AND ($3::timestamptz[])[2];
+
+-- name: known
+-- Which of these deliveries event_logs holds already.
+SELECT e.id::text
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, time) JOIN event_logs e ON e.id = n.id AND e.time = n.time
+WHERE e.time BETWEEN ($3::timestamptz[])[1] AND ($3::timestamptz[])[2];
+
+-- name: sizes
+-- About how many rows event_logs has since a time, from the planner's statistics: too many to count are sampled.
+SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'event_logs'::regclass;
+
+-- name: outcomes
+-- Deliveries by trigger and status since a time, from a sample of the pages (100: all of them).
+SELECT trigger, status, count(*) FROM event_logs TABLESAMPLE SYSTEM ($1::float8)
+WHERE time >= ($2::timestamptz[])[1] AND status IN ('processed', 'cancelled') GROUP BY trigger, status;
+
+-- name: failures
+-- Failed deliveries by trigger since a time, counted by their own index, and why the newest of them failed.
+SELECT DISTINCT ON (trigger) trigger, count(*) OVER (PARTITION BY trigger), remark, extract(epoch FROM settled_at)::float8
+FROM event_logs WHERE status = 'failed' AND time >= ($1::timestamptz[])[1] ORDER BY trigger, time DESC;
+
+-- name: backlog
+-- What waits, by trigger: how many, since when (seconds since the Unix epoch), and the newest error among the due ones.
+SELECT b.trigger, b.waiting, b.oldest, e.last_error
+FROM (SELECT trigger, count(*) AS waiting, extract(epoch FROM min(time))::float8 AS oldest FROM pending GROUP BY trigger) AS b
+LEFT JOIN LATERAL (
+  SELECT p.last_error FROM pending p
+  WHERE p.trigger = b.trigger AND p.due_at IS NOT NULL AND p.last_error IS NOT NULL ORDER BY p.due_at DESC LIMIT 1
+) AS e ON true;
+
+-- name: default_days
+-- The days of which the default partitions hold rows, as days since 1970-01-01.
+SELECT DISTINCT floor(extract(epoch FROM time) / 86400)::integer FROM event_logs_default
+UNION SELECT floor(extract(epoch FROM time) / 86400)::integer FROM invocation_logs_default ORDER BY 1;
+
+-- name: prune_default_invocations
+-- Attempts in the default partition that are past retention.
+DELETE FROM invocation_logs_default d WHERE d.time < ($1::timestamptz[])[1]
+  AND NOT EXISTS (SELECT FROM pending p WHERE p.id = d.event_id);
+
+-- name: prune_default_events
+-- Deliveries in the default partition that are past retention and final: too far from today for partitions of their own.
+DELETE FROM event_logs_default WHERE time < ($1::timestamptz[])[1] AND status <> 'staged';

@@ -1,0 +1,100 @@
+"""Keeps the store's partitions: makes the next days' ahead, drops whole days that are past retention.
+
+The rule: nothing that is still staged is dropped, and no row is deleted one by one, save the few in the default partition whose
+time is too far from today for a partition of their own. Every lock is asked for briefly; what cannot be had is left to the
+next run, because a report that reads the tables for an hour must not stop deliveries.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from cdcd.clock import Clock
+from cdcd.errors import StoreUnavailable
+from cdcd.lifecycle import Failed, Tasks
+from cdcd.store.arrays import timestamps
+from cdcd.store.connection import LockBusy, Session
+
+log = structlog.get_logger()
+
+AHEAD = 2  # days after today
+EVERY = 3600.0  # seconds
+AGAIN = 60.0  # seconds, when the store was unavailable
+_DAY = 86400.0
+
+
+@dataclass(slots=True)
+class Kept:
+    """What one run did, as days since 1970-01-01. `busy`: the store or a lock was not to be had for these; tried again."""
+
+    made: list[int] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    staged: list[int] = field(default_factory=list)
+    busy: list[int] = field(default_factory=list)
+
+
+class Retention:
+    """The part that keeps partitions. `retention` is in seconds; an event's whole day is kept until it is past."""
+
+    name = "retention"
+
+    def __init__(self, dsn: str, schema: str, retention: float, clock: Clock, failed: Failed) -> None:
+        self._session = Session(dsn, schema)
+        self._retention = retention
+        self._clock = clock
+        self._tasks = Tasks(self.name, failed)
+
+    async def start(self) -> None:
+        """Return when today's partitions were looked after, or when the store is unavailable and will be tried again."""
+        if len(self._tasks) == 0:
+            wait = await self._turn()
+            self._tasks.spawn(self._run(wait), "keep")
+
+    async def stop(self) -> None:
+        """Return when nothing is under way."""
+        await self._tasks.cancel()
+        await self._session.close()
+
+    async def run_once(self, now: float) -> Kept:
+        """Make the partitions of today and `AHEAD` days more, move rows out of the default ones, drop days past retention."""
+        kept = Kept()
+        today, oldest = int(now // _DAY), int((now - self._retention) // _DAY)
+        past = timestamps([int(oldest * _DAY * 1_000_000)])
+        present = await self._days("days")
+        strays = {day for day in await self._days("default_days") if oldest <= day <= today + AHEAD}
+        for day in sorted((set(range(today, today + AHEAD + 1)) | strays) - present):
+            await self._one("make_day", day, kept.made, kept.made, kept.busy)
+        for day in sorted(day for day in present if day < oldest):
+            await self._one("drop_day", day, kept.dropped, kept.staged, kept.busy)
+        await self._session.execute("prune_default_invocations", past)
+        await self._session.execute("prune_default_events", past)
+        return kept
+
+    async def _run(self, wait: float) -> None:
+        while True:
+            await asyncio.sleep(wait)
+            wait = await self._turn()
+
+    async def _turn(self) -> float:
+        """One run; seconds until the next."""
+        now = self._clock.now()
+        try:
+            kept = await self.run_once(now)
+        except StoreUnavailable as error:
+            log.warning("retention.postponed", error=str(error))
+            return AGAIN
+        if kept.dropped or kept.staged or kept.busy:
+            log.info("retention.ran", made=kept.made, dropped=kept.dropped, staged=kept.staged, busy=kept.busy)
+        return AGAIN if kept.busy else min(EVERY, _DAY - now % _DAY + 1)
+
+    async def _days(self, statement: str) -> set[int]:
+        return {int(day) for (day,) in await self._session.fetch(statement)}
+
+    async def _one(self, statement: str, day: int, done: list[int], not_done: list[int], busy: list[int]) -> None:
+        try:
+            [(did,)] = await self._session.fetch(statement, day)
+        except LockBusy:
+            busy.append(day)
+        else:
+            (done if did else not_done).append(day)
