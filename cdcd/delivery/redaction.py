@@ -1,0 +1,88 @@
+"""What an endpoint said, made fit to be kept: text without NUL, within a size, and without anything secret that it echoed.
+
+Secret is whatever was sent to prove who we are: the values of the trigger's headers, the token, the project's secrets, what
+the URL carries. The stored text never holds one of them, not even a piece of one that the size limit cut in two.
+"""
+
+import base64
+import json
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from yarl import URL
+
+from cdcd.config.model import Secret, Webhook
+
+REDACTED = "[redacted]"
+
+_WHOLE = 4  # a shorter header value is no secret, and would blot out half of any text
+_PART = 8  # the same for one word of a value ("Bearer" says nothing, what follows it does)
+_PIECE = 4  # the shortest beginning of a secret that is taken off the end of a text that was cut
+
+
+def secrets_of(webhook: Webhook) -> tuple[str, ...]:
+    """Everything in `webhook` that must not be kept."""
+    found = []
+    for _, value in webhook.headers:
+        found.append(value)
+        found += (word for word in value.split() if len(word) >= _PART)
+    url = URL(webhook.url)
+    if url.password:
+        found += (url.password, base64.b64encode(f"{url.user or ''}:{url.password}".encode()).decode())
+    found += (value for value in url.query.values() if len(value) >= _PART)
+    return tuple(found)
+
+
+def forms_of(secret: Secret) -> tuple[str, ...]:
+    """The texts in which a project's secret could come back."""
+    return (
+        secret.value.decode(errors="replace"),
+        base64.b64encode(secret.value).decode(),
+        base64.urlsafe_b64encode(secret.value).decode(),
+        secret.value.hex(),
+    )
+
+
+class Redactor:
+    """Takes a fixed set of secrets out of texts."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        whole = {text for secret in secrets if len(text := secret.strip()) >= _WHOLE}
+        forms = whole | {json.dumps(text)[1:-1] for text in whole} | {quote(text, safe="") for text in whole}
+        self._secrets = tuple(sorted(forms, key=len, reverse=True))  # the longest first: one may hold another
+
+    def text(self, body: bytes, limit: int, token: str) -> str:
+        """`body` as it may be stored: at most `limit` bytes of UTF-8, without NUL, without secrets or `token`.
+
+        Bytes that are not UTF-8 become U+FFFD.
+        """
+        if not body:
+            return ""
+        cut = len(body) > limit
+        text = body[:limit].decode(errors="replace")
+        if "\0" in text:
+            text = text.replace("\0", "")
+        text = self.clean(text, token)
+        if cut:
+            text = self._without_piece(text, token)
+        if len(text) * 4 > limit:
+            text = text.encode()[:limit].decode(errors="ignore")
+        return text
+
+    def clean(self, text: str, token: str = "") -> str:
+        """`text` with every secret, and `token`, replaced."""
+        if token and token in text:
+            text = text.replace(token, REDACTED)
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+    def _without_piece(self, text: str, token: str) -> str:
+        longest = 0
+        for secret in (token, *self._secrets):
+            for length in range(min(len(secret) - 1, len(text)), max(_PIECE, longest + 1) - 1, -1):
+                if text.endswith(secret[:length]):
+                    longest = length
+                    break
+        return text[:-longest] if longest else text

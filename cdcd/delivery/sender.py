@@ -1,0 +1,193 @@
+"""One attempt: build, sign, send, read. What it means is for the caller to classify.
+
+The bytes that are signed are the bytes that are sent. Redirects are never followed (the token would go along), cookies are not
+kept, nothing comes from the environment. An endpoint can do nothing that makes `send` raise: what went wrong becomes words.
+
+A keep-alive connection that the endpoint has closed meanwhile shows only when the next request is written to it. Such a request
+was not an attempt: it is sent again once, at once, uncounted.
+"""
+
+import asyncio
+import io
+from collections.abc import Iterable
+from http import HTTPStatus
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from cdcd.clock import Clock, SystemClock
+from cdcd.config.model import Limits
+from cdcd.delivery.failure import FAILURES, is_closed_by_peer, words
+from cdcd.delivery.guard import Dial, Guard, current_dial
+from cdcd.delivery.outcome import retry_after
+from cdcd.delivery.request import Route, Wire, tls
+from cdcd.delivery.signing import Signer
+from cdcd.errors import ConfigError
+from cdcd.event import Attempt, Delivery
+from cdcd.triggers.payload import envelope
+from cdcd.triggers.trigger import Trigger
+
+KEEPALIVE = 15.0
+"""Seconds an unused connection is kept; most servers keep theirs longer, so we close first."""
+
+DNS_TTL = 30
+"""Seconds an address is remembered."""
+
+STALE_WITHIN = 1.0
+"""Seconds in which a closed keep-alive connection shows itself; an endpoint that hangs up later than that was at work."""
+
+DRAIN = 64 * 1024
+"""Bytes beyond the kept ones that are read and dropped to keep a connection; it is closed when more come."""
+
+_LARGE = 1 << 20  # aiohttp writes a larger body piece by piece only when it comes from a file
+_AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
+
+
+class Sender:
+    """A part. Connections are shared by all triggers with the same egress policy and TLS settings."""
+
+    name = "sender"
+
+    def __init__(self, limits: Limits, signer: Signer, triggers: Iterable[Trigger], clock: Clock | None = None) -> None:
+        self._limits = limits
+        self._signer = signer
+        self._triggers = tuple(triggers)
+        self._clock = clock or SystemClock()
+        self._routes: dict[str, tuple[Route, aiohttp.ClientSession]] = {}
+        self._sessions: dict[Wire, aiohttp.ClientSession] = {}
+
+    async def start(self) -> None:
+        """Prepare every trigger's requests. Raises ConfigError with every certificate file that cannot be used."""
+        if self._routes:
+            return
+        mistakes: list[str] = []
+        for trigger in self._triggers:
+            route = Route(trigger.config, self._signer)
+            try:
+                self._routes[trigger.name] = route, self._session(route.wire, trigger)
+            except ConfigError as error:
+                mistakes += error.mistakes
+        if mistakes:
+            await self.stop()
+            raise ConfigError(mistakes)
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        sessions, self._sessions, self._routes = list(self._sessions.values()), {}, {}
+        for session in sessions:
+            await session.close()
+
+    def _session(self, wire: Wire, trigger: Trigger) -> aiohttp.ClientSession:
+        session = self._sessions.get(wire)
+        if session is None:
+            egress, allow, *_ = wire
+            connector = aiohttp.TCPConnector(
+                limit=0,  # the engine bounds concurrency
+                ttl_dns_cache=DNS_TTL,
+                keepalive_timeout=KEEPALIVE,
+                ssl=tls(wire, f"{trigger.config.where}: triggers.{trigger.name}"),
+                socket_factory=Guard(egress, allow),
+            )
+            session = self._sessions[wire] = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=_AUTOMATIC,
+                trust_env=False,
+            )
+        return session
+
+    async def send(self, delivery: Delivery, trigger: Trigger) -> Attempt:
+        """Make one attempt; raises only when cancelled."""
+        route, session = self._routes[trigger.name]
+        clock = self._clock
+        started, begun = clock.now(), clock.monotonic()
+        number = delivery.attempts + 1
+        if len(delivery.event.data) > self._limits.payload:
+            return Attempt(
+                number, started, 0.0, 0, "", _too_large(len(delivery.event.data), self._limits.payload), refused=True
+            )
+        body = envelope(delivery, delivery.event)
+        headers, token = route.headers(delivery.id, body, started)
+        dial = Dial()
+        current_dial.set(dial)
+        try:
+            try:
+                response = await _post(session, route, headers, body)
+            except FAILURES as error:
+                if dial.dialled or not is_closed_by_peer(error) or clock.monotonic() - begun > STALE_WITHIN:
+                    raise
+                response = await _post(session, route, headers, body)
+            answer = await _read(response, self._limits.response)
+        except FAILURES as error:
+            refused = dial.refused if not dial.dialled else ""
+            said = refused or route.redactor.clean(words(error, route.timeout.total or 0.0), token)
+            return Attempt(number, started, clock.monotonic() - begun, 0, "", said, refused=bool(refused))
+        status = response.status
+        text = route.redactor.text(answer, self._limits.response, token) if answer else ""
+        duration = clock.monotonic() - begun
+        if 200 <= status < 300:
+            return Attempt(number, started, duration, status, text)
+        said = route.redactor.clean(_refusal(response, route.url), token)
+        asked = response.headers.get("Retry-After")
+        after = None if asked is None else retry_after(asked, clock.now())
+        return Attempt(number, started, duration, status, text, said, after)
+
+
+async def _post(session: aiohttp.ClientSession, route: Route, headers: CIMultiDict[str], body: bytes) -> aiohttp.ClientResponse:
+    data: bytes | io.BytesIO = body if len(body) < _LARGE else io.BytesIO(body)
+    return await session.post(route.url, data=data, headers=headers, timeout=route.timeout, allow_redirects=False)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The start of the body, one byte over `limit` when there is more.
+
+    The head has said what became of the event, so a body that breaks off is kept as far as it came. A small rest is read so
+    that the connection can be used again; a large one is not: the connection is closed.
+    """
+    content = response.content
+    if content.is_eof():  # it came together with the head: the usual case
+        try:
+            body = content.read_nowait(-1)
+        except aiohttp.ClientError:
+            body = b""
+        return body[: limit + 1]
+    pieces = []
+    size = 0
+    length = response.content_length
+    enough = limit + DRAIN if length is None or length <= limit + DRAIN else limit
+    try:
+        while size <= enough and (piece := await content.readany()):
+            if size <= limit:
+                pieces.append(piece)
+            size += len(piece)
+    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        response.close()
+    except asyncio.CancelledError:
+        response.close()
+        raise
+    else:
+        if not content.at_eof():
+            response.close()
+    return b"".join(pieces)[: limit + 1]
+
+
+def _refusal(response: aiohttp.ClientResponse, url: URL) -> str:
+    """The words for an answer other than 2xx. Nothing in them is the endpoint's own, but where it redirects to."""
+    status = response.status
+    location = response.headers.get("Location")
+    if 300 <= status < 400 and location is not None:
+        try:
+            target = str(url.join(URL(location)).with_user(None))
+        except ValueError:
+            target = "an address that is none"
+        return f"redirects are not followed: set url to {target[:500]}"
+    try:
+        return f"answered {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"answered {status}"
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"the payload is {size} bytes, over limits.payload ({limit})"
