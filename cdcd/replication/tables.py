@@ -4,7 +4,7 @@ Streamed rows are never read with this: they are decoded with what the Relation 
 is looked up here (`type_map`); what a type OID is made of never changes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -97,11 +97,13 @@ ORDER BY n.nspname, c.relname
 
 
 def matches(pattern: str, schema: str, name: str) -> bool:
-    """Whether a `schema.table` glob means this table. `*` and `?` stand for any characters; case counts."""
-    schema_pattern, dot, name_pattern = pattern.partition(".")
-    if not dot:
-        return False
-    return _glob(schema, schema_pattern) and _glob(name, name_pattern)
+    """Whether a `schema.table` glob means this table. `*` and `?` stand for any characters; case counts.
+
+    Any dot may be the one between schema and table, since either name may hold dots of its own."""
+    parts = pattern.split(".")
+    return any(
+        _glob(schema, ".".join(parts[:place])) and _glob(name, ".".join(parts[place:])) for place in range(1, len(parts))
+    )
 
 
 def _glob(text: str, pattern: str) -> bool:
@@ -109,9 +111,10 @@ def _glob(text: str, pattern: str) -> bool:
 
 
 async def resolve_tables(
-    connection: Connection, patterns: Sequence[str], excluded_schemas: Iterable[str] = ()
+    connection: Connection, wanted: Sequence[str] | Callable[[str, str], bool], excluded_schemas: Iterable[str] = ()
 ) -> list[TableInfo]:
-    """The tables that the `schema.table` globs mean, sorted by name: ordinary and partitioned ones, of any persistence.
+    """The tables that are wanted, by `schema.table` globs or a test of (schema, name); sorted by name: ordinary and partitioned
+    ones, of any persistence.
 
     System schemas and `excluded_schemas` are left out. A partition is left out when its root is meant as well, because its
     changes come under the root's name; one that is meant alone has `root` set.
@@ -124,7 +127,10 @@ async def resolve_tables(
         if each.root is not None and each.kind == "table":
             leaf = Partition(each.schema, each.name, each.oid, each.replica_identity, each.identity_usable)
             leaves.setdefault(each.root, []).append(leaf)
-    meant = [each for each in every if any(matches(pattern, each.schema, each.name) for pattern in patterns)]
+    if callable(wanted):
+        meant = [each for each in every if wanted(each.schema, each.name)]
+    else:
+        meant = [each for each in every if any(matches(pattern, each.schema, each.name) for pattern in wanted)]
     names = {(each.schema, each.name) for each in meant}
     return [
         _with_leaves(each, leaves.get((each.schema, each.name), []))
