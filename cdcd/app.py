@@ -16,7 +16,7 @@ from cdcd.delivery.sender import Sender
 from cdcd.delivery.signing import Signer
 from cdcd.demo.embedded import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
-from cdcd.event import Record
+from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
 from cdcd.sources.replication import ReplicationSource, StreamEnd
 from cdcd.store.migrate import migrate
@@ -95,24 +95,26 @@ class Daemon:
             dsn = config.databases[config.eventing.database].url
         schema, project = config.eventing.schema, config.project
 
-        index = Index(triggers)
-        reads = Reads(dsn, schema)
+        own = [(config.eventing.database, schema)] if config.eventing.database is not None else []
+        index = Index(triggers, own)
         backlog = Backlog(dsn, schema)
         sender = Sender(config.limits, Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}"), triggers)
         sources: list[ReplicationSource] = []
+        tracked: list[Tracked] = []
 
         def recorded(records: list[Record]) -> None:
             engine.recorded(records)
 
-        recorder = Recorder(dsn, schema, project, clock, failed, sources, recorded)
+        recorder = Recorder(dsn, schema, project, clock, failed, tracked, recorded)
         engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed)
         wanted = {trigger.config.database for trigger in triggers}
         for database in config.databases.values():
             if database.name in wanted:
                 mine = tuple(trigger for trigger in triggers if trigger.config.database == database.name)
                 sources.append(
-                    ReplicationSource(config, database, mine, index, engine, recorder, reads, clock, self.supervisor)
+                    ReplicationSource(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor)
                 )
+        tracked.extend(sources)
         return [
             *parts,
             Store(dsn, config, self.supervisor),
@@ -120,8 +122,6 @@ class Daemon:
             recorder,
             Retention(dsn, schema, config.eventing.retention, clock, failed),
             sender,
-            backlog,
-            reads,
             engine,
             *sources,
         ]

@@ -1,26 +1,29 @@
 """How the daemon's log looks: a console on a terminal, one JSON object a line otherwise. Always on stderr."""
 
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import orjson
 import structlog
 
 
-def _json(_: Any, __: str, event: dict[str, Any]) -> str:
-    return orjson.dumps(event, default=str).decode()
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(dict(event), default=str).decode()
 
 
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Set up structlog. `json` None: JSON unless stderr is a terminal. `level` is one of debug, info, warning, error."""
-    as_json = not sys.stderr.isatty() if json is None else json
+    render: structlog.typing.Processor = structlog.dev.ConsoleRenderer()
+    if not sys.stderr.isatty() if json is None else json:
+        render = _json
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _json if as_json else structlog.dev.ConsoleRenderer(),
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

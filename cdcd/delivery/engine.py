@@ -71,6 +71,7 @@ class Engine:
         self._failed = failed
         self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
         self._claiming: set[str] = set()
+        self._reading = asyncio.Lock()  # the backlog has one connection
         self._waiting: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -109,6 +110,7 @@ class Engine:
             if late:
                 log.warning("attempts.broken_off", count=len(late), hint="they are made again after the next start")
                 await asyncio.wait(late)
+        await self._backlog.close()
 
     # The sources' side
 
@@ -256,7 +258,8 @@ class Engine:
         began = self._clock.now()
         self._due[name] = math.inf  # whatever is committed while the claim runs lowers it again
         try:
-            claim = await self._backlog.claim(name, list(queue.held), limit, self._limits.in_flight_bytes // 4, began)
+            async with self._reading:
+                claim = await self._backlog.claim(name, list(queue.held), limit, self._limits.in_flight_bytes // 4, began)
         except StoreUnavailable as error:
             log.warning("backlog.unreachable", trigger=name, error=str(error))
             self._due[name] = self._clock.now() + STORE_RETRY
@@ -276,10 +279,12 @@ class Engine:
 
     async def _recount(self, queue: Queue) -> None:
         """Rows may have left the backlog by somebody else's hand (a cancel in SQL); then what memory counts is stale."""
-        if not self._recorder.queued[0]:
-            count = (await self._backlog.counts()).get(queue.name, 0)
-            if not self._recorder.queued[0] and not queue.held:
-                queue.backlog.restore(count, await self._backlog.lanes(queue.name, MOST_LANES) if count else {})
+        if self._recorder.queued[0]:
+            return
+        count = (await self._backlog.counts()).get(queue.name, 0)
+        lanes = await self._backlog.lanes(queue.name, MOST_LANES) if count else {}
+        if self._recorder.queued == (0, 0) and not queue.held:  # nothing has come meanwhile
+            queue.backlog.restore(count, lanes)
 
     # The one timer
 

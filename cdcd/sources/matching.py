@@ -5,7 +5,6 @@ of them. What cannot become a request (an expression that raises, a value that i
 carries its `error`, so that it is recorded as `failed` with the reason.
 """
 
-
 from cdcd.config.model import Config, Database
 from cdcd.errors import EventError, PayloadTooLarge
 from cdcd.event import Delivery, Event
@@ -39,7 +38,7 @@ class Matching:
         self._wanted: dict[int, tuple[Relation, Wanted | None]] = {}
         self._transaction: Transaction | None = None
         self._ids: TransactionIds | None = None
-        self._deliveries: list[Delivery] = []
+        self.waiting: list[Delivery] = []  # matched, in order, until the source has offered them
 
     def begin(self, system: int, transaction: Transaction) -> None:
         """The rows that follow belong to `transaction` of the cluster with this system identifier."""
@@ -63,11 +62,6 @@ class Matching:
     def _look_up(self, relation: Relation) -> TableTriggers | None:
         return self._index.lookup(self._database, relation.schema, relation.name)
 
-    def take(self) -> list[Delivery]:
-        """The deliveries since the last call, in order."""
-        deliveries, self._deliveries = self._deliveries, []
-        return deliveries
-
     def row(self, message: Insert | Update | Delete, ordinal: int, checkpoint: Checkpoint) -> None:
         """Match one change, the `ordinal`th of its transaction (from 1)."""
         wanted = self._wanted[message.relation.oid][1]
@@ -88,7 +82,7 @@ class Matching:
             elif lane == change.subject:
                 delivery.also = change.old_subject
             checkpoint.hold()
-            self._deliveries.append(delivery)
+            self.waiting.append(delivery)
 
     def _event(self, change: Change) -> tuple[Event, EventError | None]:
         problem: EventError | None = None

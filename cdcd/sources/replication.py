@@ -10,28 +10,29 @@ The rules:
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
 
 from cdcd import failpoints
-from cdcd.clock import Clock
 from cdcd.config.model import Config, Database
-from cdcd.errors import CdcdError, PermanentError, TransientError
+from cdcd.errors import CdcdError, PermanentError, SourceUnavailable, TransientError
 from cdcd.event import Delivery, Position
 from cdcd.lifecycle import Supervisor, Tasks
-from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA, parse_keepalive
+from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA
 from cdcd.replication.lsn import format_lsn
-from cdcd.replication.messages import Begin, Commit, Delete, Insert, Relation, Update
+from cdcd.replication.messages import Begin, Commit, Delete, Insert, Message, Relation, Update
 from cdcd.replication.pgoutput import Decoder
 from cdcd.replication.progress import Checkpoint, Progress
 from cdcd.replication.stream import ReplicationStream
+from cdcd.replication.tables import type_map
+from cdcd.replication.values import FIRST_OID_OF_USERS
 from cdcd.sources.matching import Matching
-from cdcd.sources.opening import Opened, open_stream
+from cdcd.sources.opening import Opened, connect, open_stream
 from cdcd.sources.rows import Transaction
 from cdcd.sources.translate import translated
-from cdcd.sources.watch import Watch
+from cdcd.sources.watch import watch
 from cdcd.store.reads import Reads
 from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import Trigger
@@ -72,7 +73,6 @@ class ReplicationSource:
         pipeline: Pipeline,
         writer: PositionWriter,
         reads: Reads,
-        clock: Clock,
         supervisor: Supervisor,
     ) -> None:
         self.name = f"source.{database.name}"
@@ -82,59 +82,49 @@ class ReplicationSource:
         self._pipeline = pipeline
         self._writer = writer
         self._reads = reads
-        self._clock = clock
         self._supervisor = supervisor
         self._tasks = Tasks(self.name, supervisor.failed)
         self._matching = Matching(config, database, index)
         self._log = log.bind(database=database.name, slot=database.slot)
-        self._reading = False
-
+        self._started = False
         self._progress = Progress(0)
-        self._identity: dict[str, str] = {}
+        self._opened: Opened | None = None
         self._stream: ReplicationStream | None = None
         self._decoder = Decoder()
-        self._watch: Watch | None = None
         # The transaction being read, kept when the connection breaks:
         self._transaction: Transaction | None = None
         self._checkpoint: Checkpoint | None = None
         self._ordinal = 0  # changes of it seen on this connection
-        self._offered = 0  # changes of it done with, on whatever connection
+        self._offered = 0  # changes of it that were matched, on whatever connection
         self._end = 0  # end of the last transaction that was read whole: where a new connection begins
         self._look_up_to = 0  # transactions that commit at or below this may be in the store already
         self._newest = 0  # commit of the newest transaction of which something may be recorded
-        self._settled_time = 0
+        self._commit_time = 0  # of the last transaction that was read whole
         self._recorded = 0  # settled position that the store holds
-        self._writing: Position | None = None
 
     # Life
 
     async def start(self) -> None:
         """Return when the stream is open. Waits for a database that cannot be reached; raises what only a person can mend."""
-        if self._reading:
+        if self._started:
             return
         wait = SHORTEST_WAIT
-        while not self._supervisor.stopping:
+        while not self._supervisor.stopping and self._stream is None:
             try:
                 await self._open()
             except TransientError as error:
                 wait = await self._wait(error, wait)
-            else:
-                break
-        self._reading = True
+        self._started = True
         self._tasks.spawn(self._run(), "read")
 
     async def stop(self) -> None:
         """Stop reading. The stream stays open, so that what is settled now can still be confirmed (`end`)."""
-        self._reading = False
         await self._tasks.cancel()
-        if self._watch is not None:
-            await self._watch.stop()
 
     async def end(self) -> None:
-        """Confirm what is recorded and close the stream."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+        """Confirm what is recorded and leave."""
+        await self._drop()
+        await self._reads.close()
 
     async def _wait(self, error: CdcdError, wait: float) -> float:
         self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=round(wait, 1))
@@ -144,24 +134,27 @@ class ReplicationSource:
     # The connection
 
     async def _open(self) -> None:
-        known = (await self._reads.positions()).get(self._database.name) if not self._end else None
-        opened: Opened = await open_stream(self._config, self._database, self._triggers, known, self._end)
-        if not self._end:
-            self._identity = opened.identity
+        first = self._opened is None
+        known = (await self._reads.positions()).get(self._database.name) if first else None
+        opened = await open_stream(self._config, self._database, self._triggers, known, 0 if first else self._end)
+        if first:
             self._progress = Progress(opened.start)
-            self._end = self._recorded = opened.start
-            self._look_up_to = known.recorded if known is not None else 0
-            self._newest = self._look_up_to
+            self._recorded = min(known.settled, opened.start) if known is not None else 0
+            self._look_up_to = self._newest = known.recorded if known is not None else 0
+        self._end = max(self._end, opened.start)
+        self._opened = opened
         self._stream = opened.stream
         self._stream.confirm(self._recorded)
         self._decoder = Decoder()
-        self._matching.opened(opened.types, opened.primary_keys)
         self._ordinal = 0
-        if self._watch is not None:
-            await self._watch.stop()
-        self._watch = Watch(self._config, self._database, self._triggers, self._tasks)
-        self._watch.start()
-        self._log.info("source.reading", position=format_lsn(self._end), settled=format_lsn(self._progress.settled))
+        self._log.info("source.reading", position=format_lsn(self._end), tables=len(opened.captured.tables))
+        if first and known is None:
+            self._writer.position_moved()  # from now on the store knows where reading began
+
+    async def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
 
     async def _run(self) -> None:
         wait = SHORTEST_WAIT
@@ -169,10 +162,9 @@ class ReplicationSource:
             try:
                 if self._stream is None:
                     await self._open()
-                await self._read()
-            except TransientError as error:
-                if self._matching.taken():
                     wait = SHORTEST_WAIT
+                await self._read_while_watched()
+            except TransientError as error:
                 await self._drop()
                 wait = await self._wait(error, wait)
             except PermanentError as error:
@@ -180,16 +172,26 @@ class ReplicationSource:
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
                 await asyncio.sleep(PERMANENT_WAIT)
 
-    async def _drop(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
+    async def _read_while_watched(self) -> None:
+        """Read until the stream breaks, or until the watch finds that it must be opened anew."""
+        reading = asyncio.ensure_future(self._read())
+        watching = asyncio.ensure_future(watch(self._config, self._database, self._triggers))
+        try:
+            await asyncio.wait((reading, watching), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            watching.cancel()
+            ended = await asyncio.gather(reading, watching, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     # Reading
 
     async def _read(self) -> None:
-        assert self._stream is not None
-        stream, decode, handlers = self._stream, self._decoder.decode, self._handlers()
+        stream = self._stream
+        assert stream is not None
+        decode = self._decoder.decode
         while True:
             with translated(self._database):
                 frames = await stream.read()
@@ -197,55 +199,112 @@ class ReplicationSource:
                     kind = frame[0]
                     if kind == XLOG_DATA:
                         message = decode(frame, HEADER)
-                        handler = handlers.get(message.__class__)
-                        if handler is not None:
-                            handler(message)
+                        if isinstance(message, (Insert, Update, Delete)):
+                            self._row(message)
+                        elif isinstance(message, Relation):
+                            await self._described(message)
+                        else:
+                            self._boundary(message)
                     elif kind == KEEPALIVE and self._transaction is None:
-                        self._progress.idle(parse_keepalive(frame).wal_end)
+                        self._progress.idle(int.from_bytes(frame[1:9], "big"))
+            failpoints.hit("source.matched")
             await self._offer()
-            if self._progress.settled - self._recorded >= IDLE_STEP and self._writing is None:
+            if self._progress.settled - self._recorded >= IDLE_STEP:
                 self._writer.position_moved()
+            if stream.stopping and not self._progress.outstanding:
+                # The server waits for a confirmation of WAL that nobody wants. It goes down faster without us.
+                raise SourceUnavailable(f"database {self._database.name!r}: the server is shutting down")
             if self._pipeline.full:
                 await self._pipeline.room()
 
-    def _handlers(self) -> dict[type, Callable[[object], None]]:
-        return {
-            Begin: self._begin,
-            Commit: self._commit,
-            Insert: self._row,
-            Update: self._row,
-            Delete: self._row,
-            Relation: self._relation,
-        }  # type: ignore[dict-item]  # each handler takes the class it stands behind
-
-    def _begin(self, message: Begin) -> None:
-        self._ordinal = 0
-        if self._transaction is not None and self._transaction.commit_lsn == message.final_lsn:
-            return  # the connection broke inside it: it goes on behind what was offered
-        self._transaction = Transaction.of(message.final_lsn, message.xid, message.commit_time)
-        self._checkpoint = self._progress.open(message.final_lsn)
-        self._offered = 0
-        self._matching.begin(self._transaction)
-
-    def _commit(self, message: Commit) -> None:
-        assert self._checkpoint is not None
-        self._closing.append((self._checkpoint, message.end_lsn))
-        self._settled_time = message.commit_time
-        self._transaction = self._checkpoint = None
-        self._end = message.end_lsn
-
-    def _relation(self, message: Relation) -> None:
-        self._matching.described(message)
-
     def _row(self, message: Insert | Update | Delete) -> None:
         self._ordinal += 1
-        if self._ordinal <= self._offered:
-            return
-        self._offered = self._ordinal
-        assert self._checkpoint is not None
-        self._matching.row(message, self._ordinal, self._checkpoint)
+        if self._ordinal > self._offered:
+            self._offered = self._ordinal
+            assert self._checkpoint is not None
+            self._matching.row(message, self._ordinal, self._checkpoint)
+
+    def _boundary(self, message: Message) -> None:
+        if isinstance(message, Begin):
+            self._ordinal = 0
+            if self._transaction is not None and self._transaction.commit_lsn == message.final_lsn:
+                return  # the connection broke inside it: it goes on behind what was matched
+            assert self._opened is not None
+            self._transaction = Transaction.of(message.final_lsn, message.xid, message.commit_time)
+            self._checkpoint = self._progress.open(message.final_lsn)
+            self._offered = 0
+            self._newest = max(self._newest, message.final_lsn)
+            self._matching.begin(self._opened.system, self._transaction)
+        elif isinstance(message, Commit):
+            assert self._checkpoint is not None
+            self._commit_time = message.commit_time
+            self._end = message.end_lsn
+            self._checkpoint.close(message.end_lsn)
+            self._transaction = self._checkpoint = None
+
+    async def _described(self, relation: Relation) -> None:
+        """A table as it was when the changes that follow were made."""
+        keys: tuple[str, ...] = ()
+        types = {}
+        if self._matching.wants(relation):
+            assert self._opened is not None
+            keys = self._opened.primary_keys.get((relation.schema, relation.name), ())
+            own = {column.type_oid for column in relation.columns if column.type_oid >= FIRST_OID_OF_USERS}
+            if own:
+                async with await connect(self._database) as catalog:
+                    types = await type_map(catalog, own)
+        self._matching.described(relation, keys, types.get)
 
     async def _offer(self) -> None:
-        deliveries = self._matching.take()
+        """Give what was matched to the pipeline; what is read again is looked up first, so that it is not sent again."""
+        deliveries = self._matching.waiting
         if not deliveries:
             return
+        if self._look_up_to:
+            again = [each for each in deliveries if each.event.position <= self._look_up_to]
+            if again:
+                known = await self._known(again)
+                if known:
+                    self._log.info("source.known_already", deliveries=len(known))
+                    for delivery in again:
+                        if delivery.id in known and delivery.checkpoint is not None:
+                            delivery.checkpoint.settle()
+                    deliveries = [each for each in deliveries if each.id not in known]
+            else:
+                self._look_up_to = 0
+        self._matching.waiting = []
+        self._pipeline.offer(deliveries)
+        failpoints.hit("source.offered")
+
+    async def _known(self, deliveries: Sequence[Delivery]) -> set[str]:
+        return await self._reads.known([(delivery.id, delivery.event.time) for delivery in deliveries])
+
+    # The recorder's side (Tracked)
+
+    def position_to_record(self) -> Position | None:
+        """What holds once everything settled so far is committed; None when that is in the store already."""
+        settled = self._progress.settled
+        if self._opened is None or settled <= self._recorded:
+            return None
+        return Position(self._database.name, settled, self._newest, self._commit_time, self._opened.identity)
+
+    def position_recorded(self, position: Position) -> None:
+        """The store holds `position`: the server may forget what lies before."""
+        self._recorded = max(self._recorded, position.settled)
+        failpoints.hit("source.recorded")
+        if self._stream is not None:
+            self._stream.confirm(self._recorded)
+
+
+class StreamEnd:
+    """The last word of a source: a part that starts before the recorder, so that it stops after it."""
+
+    def __init__(self, source: ReplicationSource) -> None:
+        self.name = f"{source.name}.end"
+        self._source = source
+
+    async def start(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        await self._source.end()

@@ -24,7 +24,9 @@ def translate(error: ReplicationError | DecodeError, database: Database) -> Cdcd
     text = f"database {database.name!r}: {error}"
     match error:
         case DecodeError():
-            return PermanentError(text, hint="the server sent what its protocol does not allow; please report it with its version")
+            return PermanentError(
+                text, hint="the server sent what its protocol does not allow; please report it with its version"
+            )
         case SlotActive():
             who = f" (server process {error.pid})" if error.pid else ""
             return SlotInUse(
@@ -32,7 +34,9 @@ def translate(error: ReplicationError | DecodeError, database: Database) -> Cdcd
                 hint="stop the other cdcd, or wait: after a broken network the server notices only after wal_sender_timeout",
             )
         case SlotLost():
-            return PositionLost(text, hint="the slot can never be read again: `cdcd setup --accept-gap` begins anew from now on")
+            return PositionLost(
+                text, hint="the slot can never be read again: `cdcd setup --accept-gap` begins anew from now on"
+            )
         case SlotMissing():
             return PositionLost(text, hint="`cdcd setup --accept-gap` makes a new slot, and begins anew from now on")
         case PublicationMissing():
