@@ -1,0 +1,223 @@
+"""Checks of what the shape cannot say: names, URLs, headers, tables, files, and what options must be to each other.
+
+They look at the plain data, not at the validated shapes, so that a mistake in one place hides none in another; whatever has not
+even the right kind is passed over here, since the shape's check tells it. No message repeats a value that may be secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from cdcd.config.document import Document, Route
+from cdcd.config.mistakes import nearest
+from cdcd.config.secrets import secret_key
+from cdcd.config.tables import parse_table
+
+Tell = Callable[[Document, Route, str, bool], None]
+"""Takes the document, the route, what is wrong there, and whether the place is that of the key."""
+
+_DATABASE = re.compile(r"[a-z][a-z0-9_]{0,23}")
+_TRIGGER = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_RESERVED = frozenset(
+    {"content-type", "content-length", "host", "connection", "user-agent", "x-sc-token", "transfer-encoding"}
+    | {"te", "trailer", "upgrade", "keep-alive", "proxy-connection", "expect", "content-encoding"}
+)
+_RESERVED_BEGINNINGS = ("webhook-", "ce-")
+
+
+def check_main(document: Document, tell: Tell) -> None:
+    """Everything of the main file but its triggers."""
+    data = _mapping(document.data)
+    _check_secrets(document, data, tell)
+    databases = _mapping(data.get("databases"))
+    for name, database in databases.items():
+        route: Route = ("databases", name)
+        if _DATABASE.fullmatch(name) is None:
+            tell(
+                document,
+                route,
+                "a database's name is lowercase letters, digits and _, begins with a letter, and has at most 24 characters",
+                True,
+            )
+        url = _mapping(database).get("url")
+        if isinstance(url, str) and url and not re.match(r"postgres(ql)?://.|\s*\w+\s*=", url):
+            tell(document, (*route, "url"), "must begin with postgresql://, or be libpq's key=value form", False)
+    eventing = _mapping(data.get("eventing"))
+    home = eventing.get("database")
+    if isinstance(home, str) and home and home not in databases:
+        written = document.written.get(("eventing", "database"), "")
+        tell(document, ("eventing", "database"), f"there is no database '{written}'{nearest(written, databases)}", False)
+    for text in ("pg_", "information_schema"):
+        if str(eventing.get("schema", "")).startswith(text):
+            tell(document, ("eventing", "schema"), "is a schema of PostgreSQL's own", False)
+    if str(eventing.get("schema", "")) == "public":
+        tell(document, ("eventing", "schema"), "must be a schema of cdcd's own, not public", False)
+
+
+def check_triggers(document: Document, main: Document, tell: Tell) -> None:
+    """The triggers of one file; `main` has the databases and the event store."""
+    data = _mapping(main.data)
+    for name, trigger in _mapping(_mapping(document.data).get("triggers")).items():
+        route: Route = ("triggers", name)
+        if _TRIGGER.fullmatch(name) is None:
+            tell(document, route, "a trigger's name is letters, digits, _ and -, at most 200 of them", True)
+        if not isinstance(trigger, dict):
+            continue
+        database = _check_database(document, route, trigger, _mapping(data.get("databases")), tell)
+        _check_tables(document, route, trigger, _own_schema(data, database), tell)
+        _check_rules(document, route, trigger, tell)
+        webhook = trigger.get("webhook")
+        if isinstance(webhook, str):
+            _check_url(document, (*route, "webhook"), webhook, tell)
+        elif isinstance(webhook, dict):
+            _check_webhook(document, (*route, "webhook"), webhook, tell)
+
+
+def _check_secrets(document: Document, data: dict[str, Any], tell: Tell) -> None:
+    if "secret" in data and "secrets" in data:
+        tell(document, ("secrets",), "give `secret` or `secrets`, not both", True)
+    elif "secret" not in data and "secrets" not in data:
+        tell(document, (), "'secret' is missing; make one with: echo whsec_$(openssl rand -base64 32)", False)
+    kids: set[str] = set()
+    for route, value, kid in secrets_of(data):
+        try:
+            secret = secret_key(value, kid)
+        except ValueError as error:
+            tell(document, route, str(error), False)
+        else:
+            if secret.kid in kids:
+                tell(document, route, "another secret has the same kid", False)
+            kids.add(secret.kid)
+
+
+def secrets_of(data: dict[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
+    """Route, value and kid of each secret that has at least the right kind."""
+    if isinstance(data.get("secret"), str) and data["secret"]:
+        yield ("secret",), data["secret"], None
+    listed = data.get("secrets")
+    for index, item in enumerate(listed if isinstance(listed, list) else ()):
+        value, kid = _mapping(item).get("value"), _mapping(item).get("kid")
+        if isinstance(value, str) and value:
+            yield ("secrets", index, "value"), value, kid if isinstance(kid, str) else None
+
+
+def _check_database(
+    document: Document, route: Route, trigger: dict[str, Any], databases: dict[str, Any], tell: Tell
+) -> str | None:
+    name = trigger.get("database")
+    if name is None:
+        if not databases:
+            tell(document, route, "there is no database: name one under `databases`", True)
+        elif len(databases) > 1:
+            tell(document, route, f"'database' is missing; there are {', '.join(sorted(databases))}", True)
+        return next(iter(databases), None)
+    if isinstance(name, str) and name and name not in databases:
+        written = document.written.get((*route, "database"), "")
+        tell(document, (*route, "database"), f"there is no database '{written}'{nearest(written, databases)}", False)
+    return str(name)
+
+
+def _own_schema(data: dict[str, Any], database: str | None) -> str | None:
+    eventing = _mapping(data.get("eventing"))
+    return str(eventing.get("schema", "cdcd")) if database and eventing.get("database") == database else None
+
+
+def _check_tables(document: Document, route: Route, trigger: dict[str, Any], own: str | None, tell: Tell) -> None:
+    for at, text in _texts((*route, "table"), trigger.get("table")):
+        try:
+            pattern = parse_table(text)
+        except ValueError as error:
+            tell(document, at, str(error), False)
+        else:
+            if own is not None and pattern.literal is not None and pattern.literal[0] == own:
+                tell(document, at, "is a table of cdcd's own schema, whose changes make no events", False)
+
+
+def _check_rules(document: Document, route: Route, trigger: dict[str, Any], tell: Tell) -> None:
+    order = trigger.get("order")
+    if trigger.get("key") is not None and order in ("none", "all"):
+        tell(document, (*route, "key"), f"has no meaning with `order: {order}`; leave one of them out", True)
+    types = {text for _, text in _texts(("type",), trigger.get("type"))}
+    if trigger.get("columns") and types and "DB_UPDATE" not in types and types <= {"DB_INSERT", "DB_DELETE"}:
+        tell(document, (*route, "columns"), "has no meaning without DB_UPDATE in `type`", True)
+
+
+def _check_webhook(document: Document, route: Route, webhook: dict[str, Any], tell: Tell) -> None:
+    url = webhook.get("url")
+    if isinstance(url, str):
+        _check_url(document, (*route, "url"), url, tell)
+    seen: set[str] = set()
+    for name, value in _mapping(webhook.get("headers")).items():
+        at = (*route, "headers", name)
+        low = name.lower()
+        if _TOKEN.fullmatch(name) is None:
+            tell(document, at, "is no name for a header", True)
+        elif low in _RESERVED or low.startswith(_RESERVED_BEGINNINGS):
+            tell(document, at, "is set by cdcd itself and cannot be given", True)
+        elif low in seen:
+            tell(document, at, "stands here twice in different case", True)
+        seen.add(low)
+        if isinstance(value, str) and any((ord(mark) < 32 and mark != "\t") or mark == "\x7f" for mark in value):
+            tell(document, at, "a header's value cannot have line breaks or control characters", False)
+    for option in ("ca", "client_cert", "client_key"):
+        text = webhook.get(option)
+        if isinstance(text, str) and text and (*route, option) not in document.broken and not document.path(text).is_file():
+            tell(document, (*route, option), f"there is no file {document.written.get((*route, option), '')}", False)
+    if "client_key" in webhook and "client_cert" not in webhook:
+        tell(document, (*route, "client_key"), "has no meaning without `client_cert`", True)
+    egress = _mapping(webhook.get("egress"))
+    for at, text in _texts((*route, "egress", "allow"), egress.get("allow")):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            tell(document, at, "not a network; write it as in 10.0.0.0/8 or 192.0.2.7/32, without host bits", False)
+
+
+def _check_url(document: Document, route: Route, text: str, tell: Tell) -> None:
+    if text and (problem := url_problem(text)):
+        tell(document, route, problem, False)
+
+
+def url_problem(text: str) -> str:
+    """What is wrong with a webhook's URL, without repeating it; empty when nothing is."""
+    if any(mark.isspace() or ord(mark) < 32 for mark in text):
+        return "a URL has no spaces or control characters in it"
+    try:
+        parts: SplitResult = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return "not a URL"
+    if parts.scheme not in ("http", "https"):
+        close = get_close_matches(parts.scheme, ["http", "https"], n=1)
+        return "must be absolute and begin with http:// or https://" + (f"; did you mean '{close[0]}'?" if close else "")
+    if not parts.hostname or port == 0:
+        return "has no host" if not parts.hostname else "has no valid port"
+    if "@" in parts.netloc:
+        return "must not hold a user and password; give an Authorization header under `headers`"
+    if parts.fragment:
+        return "has a fragment (#...), which is never sent"
+    return ""
+
+
+def endpoint(url: str) -> str:
+    """The origin of a valid URL: `scheme://host:port`, the port always written."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _texts(route: Route, value: object) -> list[tuple[Route, str]]:
+    if isinstance(value, str):
+        return [(route, value)] if value else []
+    if isinstance(value, list):
+        return [((*route, index), item) for index, item in enumerate(value) if isinstance(item, str) and item]
+    return []

@@ -1,0 +1,293 @@
+"""The shape of the file: which options there are, of which kind, with which default. The JSON Schema is made from this.
+
+What one value must be is said here. What values must be to each other, and what needs the place of a part of a value (headers,
+URLs, names), is in `checks`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic_core import CoreSchema
+
+from cdcd.config import quantities
+from cdcd.config.model import Backoff, Capture, Egress, Format, Order
+
+DATABASE_TYPES = ("DB_INSERT", "DB_UPDATE", "DB_DELETE")
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _one_or_more(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(quantities.duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{quantities.DURATION}$", "examples": ["5s", "1h30m"]}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(quantities.size),
+    WithJsonSchema({"type": "string", "pattern": f"^{quantities.SIZE}$", "examples": ["64MiB"]}),
+]
+Count = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_whole)]
+Positive = Annotated[Duration, Field(gt=0)]
+Text = Annotated[str, Field(min_length=1)]
+EventType = Literal["DB_INSERT", "DB_UPDATE", "DB_DELETE"]
+
+
+class Shape(BaseModel):
+    """A mapping with known options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+
+
+class Shorthand(Shape):
+    """A mapping that may also be written as one value, which then is its main option."""
+
+    @classmethod
+    def main(cls) -> str:
+        """The option that a single value means."""
+        raise NotImplementedError
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        """The JSON Schema of the single value."""
+        raise NotImplementedError
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, data: object) -> object:
+        return data if isinstance(data, dict) else {cls.main(): data}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [cls.single(), handler.resolve_ref_schema(handler(core))], "description": cls.__doc__}
+
+
+class SecretShape(Shape):
+    """One of several keys that sign."""
+
+    value: Text
+    """The key: `whsec_` and base64 of 24 to 64 bytes, or any text of at least 16 bytes. Best put in by `${env:NAME}`."""
+    kid: Text | None = None
+    """The name of the key in the token's header. By default the first 16 hexadecimal digits of its SHA-256."""
+
+
+class DatabaseShape(Shape):
+    """A PostgreSQL database whose changes are captured."""
+
+    url: Text
+    """Where it is: `postgresql://user:password@host:5432/name`, or libpq's `key=value` form. No connection pooler."""
+    capture: Capture = Capture.REPLICATION
+    """How changes are read: `replication` (logical replication, `wal_level = logical`)."""
+    slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
+    """The name of the replication slot. By default `cdcd_PROJECT_DATABASE`."""
+    publication: Annotated[str, Field(min_length=1, max_length=56)] | None = None
+    """The name of the publication. By default `cdcd_PROJECT_DATABASE`. Tables without a key go to `NAME_insert`."""
+
+
+class EventingShape(Shape):
+    """Where the event store is: event_logs and invocation_logs."""
+
+    database: Text | None = None
+    """The database that holds it, one of `databases`. Left out: a server of cdcd's own, in `state_dir`."""
+    schema_: Annotated[str, Field(alias="schema", min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "cdcd"
+    """The schema that holds its tables. It must be cdcd's own."""
+    retention: Annotated[Duration, Field(ge=3600)] = Field(default=7 * 86400.0, json_schema_extra={"default": "7d"})
+    """How long finished deliveries are kept. What is still to be delivered is kept for as long as that takes."""
+    state_dir: Text = "./.cdcd"
+    """Where cdcd keeps files of its own (the embedded server). Relative to the file it is written in."""
+
+
+class LimitsShape(Shape):
+    """Bounds on memory and concurrency, for the whole daemon."""
+
+    in_flight: Annotated[Count, Field(ge=1)] = 2048
+    """Deliveries in memory at once. A source pauses when they are reached."""
+    in_flight_bytes: Annotated[Size, Field(ge=1024)] = Field(default=64 * 2**20, json_schema_extra={"default": "64MiB"})
+    """Bytes of event data in memory at once."""
+    payload: Annotated[Size, Field(ge=1024)] = Field(default=16 * 2**20, json_schema_extra={"default": "16MiB"})
+    """The largest event data that is sent. What is larger is recorded as `failed`."""
+    response: Annotated[Size, Field(ge=0)] = Field(default=64 * 2**10, json_schema_extra={"default": "64KiB"})
+    """How much of an endpoint's answer is read and recorded."""
+    concurrency: Annotated[Count, Field(ge=1)] = 128
+    """Requests under way at once, in all."""
+    endpoint_concurrency: Annotated[Count, Field(ge=1)] = 64
+    """Requests under way at once to one endpoint (scheme, host, port)."""
+    spill_after: Positive = Field(default=1.0, json_schema_extra={"default": "1s"})
+    """A delivery that is not settled after this long is parked in the event store."""
+    shutdown: Annotated[Duration, Field(ge=0)] = Field(default=10.0, json_schema_extra={"default": "10s"})
+    """How long a stop waits for attempts that are under way."""
+
+
+class EgressShape(Shorthand):
+    """Which addresses may be dialled. Link-local and metadata addresses are refused always."""
+
+    mode: Egress = Egress.PRIVATE
+    """`private`: any other address. `public`: only globally routable ones."""
+    allow: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """Networks (CIDR) that may be dialled although the mode is `public`."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "mode"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string", "enum": [mode.value for mode in Egress]}
+
+
+class WebhookShape(Shorthand):
+    """Where deliveries are sent. A single text is the URL."""
+
+    url: Text
+    """Absolute, http or https. No user and password in it: give an Authorization header."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Headers added to each request. Those that cdcd sets itself are refused."""
+    timeout: Positive = Field(default=5.0, json_schema_extra={"default": "5s"})
+    """How long one attempt may take, from dialling to the end of the answer."""
+    ca: Text | None = None
+    """A file of certificates (PEM) to trust instead of the system's."""
+    client_cert: Text | None = None
+    """A file with the certificate chain (PEM) that cdcd shows to the endpoint."""
+    client_key: Text | None = None
+    """The file with the key (PEM) of `client_cert`, when it is not in the same file."""
+    egress: EgressShape = Field(default_factory=EgressShape, json_schema_extra={"default": "private"})
+    """Which addresses may be dialled: `private` or `public`, or a mapping with `mode` and `allow`."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "url"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(https?://|\$\{)"}
+
+
+class RetriesShape(Shorthand):
+    """When a delivery is tried again. A single number is `max`."""
+
+    max: Annotated[Count, Field(ge=0, le=1000)] = 3
+    """How often it is tried again after the first attempt."""
+    backoff: Backoff = Backoff.EXPONENTIAL
+    """How the wait grows: `exponential` (times `factor`), `linear` (plus `first`), `fixed`."""
+    first: Positive = Field(default=1.0, json_schema_extra={"default": "1s"})
+    """The wait before the first retry."""
+    factor: Annotated[Number, Field(ge=1, le=100)] = 5.0
+    """What the wait is multiplied by each time, with `exponential`."""
+    max_interval: Positive = Field(default=3600.0, json_schema_extra={"default": "1h"})
+    """The longest wait between two attempts."""
+    jitter: Annotated[Number, Field(ge=0, le=1)] = 0.2
+    """The part of each wait that is left to chance, so that retries spread: 0 to 1."""
+    max_age: Positive = Field(default=3 * 86400.0, json_schema_extra={"default": "3d"})
+    """A delivery older than this is not tried again."""
+    no_retry: Annotated[
+        list[Annotated[Count, Field(ge=300, le=599)]],
+        BeforeValidator(_listed),
+        _one_or_more({"type": "integer", "minimum": 300, "maximum": 599}),
+    ] = Field(default_factory=list)
+    """Status codes that end a delivery at once. 410 always does."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "max"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0, "maximum": 1000}
+
+
+class TriggerShape(Shape):
+    """Which events, under which condition, go to which webhook, how."""
+
+    type: Annotated[
+        list[EventType],
+        BeforeValidator(_listed),
+        Field(min_length=1),
+        _one_or_more({"type": "string", "enum": list(DATABASE_TYPES)}),
+    ]
+    """What happened: `DB_INSERT`, `DB_UPDATE`, `DB_DELETE`, or a list of them."""
+    database: Text | None = None
+    """The database, one of `databases`. May be left out when there is one."""
+    table: Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1), _one_or_more({"type": "string"})]
+    """The table, `schema.table` or `table` (in `public`), a glob such as `sales.*`, or a list of them."""
+    columns: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """An update fires only when one of these columns changed. All changes fire when it cannot be told."""
+    when: Text | None = None
+    """A condition in CEL over `type`, `new`, `old` and `event`; only what it is true for is delivered."""
+    webhook: WebhookShape
+    """Where deliveries are sent: a URL, or a mapping."""
+    retries: RetriesShape = Field(default_factory=RetriesShape, json_schema_extra={"default": 3})
+    """When a delivery is tried again: a number of retries, or a mapping."""
+    order: Order = Order.KEY
+    """`key`: deliveries with the same key one at a time, in order. `all`: all of them. `none`: in any order."""
+    key: Text | None = None
+    """The key, as an expression in CEL. By default the row's primary key."""
+    format: Format = Format.JSON
+    """`json`: the CloudEvent as `application/json`. `cloudevents`: as `application/cloudevents+json`."""
+    concurrency: Annotated[Count, Field(ge=1)] | None = None
+    """Requests of this trigger under way at once. By default only the limits of the endpoint and the daemon hold."""
+    enabled: bool = True
+    """`false` switches the trigger off without removing it."""
+
+
+class IncludedShape(Shape):
+    """A file that `include` names."""
+
+    triggers: dict[str, TriggerShape] = Field(default_factory=dict)
+    """Triggers by name."""
+
+
+class ConfigShape(Shape):
+    """The configuration of cdcd."""
+
+    project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,23}$")]
+    """The name of this installation: lowercase letters, digits and `_`. Slots, publications and events bear it."""
+    secret: Text | None = None
+    """The key that signs requests: `whsec_` and base64 of 24 to 64 bytes, or any text of at least 16 bytes."""
+    secrets: Annotated[list[SecretShape], Field(min_length=1)] | None = None
+    """Several keys, while they rotate, instead of `secret`. The first signs tokens, all sign webhooks."""
+    databases: dict[str, DatabaseShape] = Field(default_factory=dict)
+    """The databases whose changes are captured, by name: lowercase letters, digits and `_`."""
+    eventing: EventingShape = Field(default_factory=EventingShape, json_schema_extra={"default": {}})
+    """Where the event store is."""
+    limits: LimitsShape = Field(default_factory=LimitsShape, json_schema_extra={"default": {}})
+    """Bounds on memory and concurrency."""
+    triggers: dict[str, TriggerShape] = Field(default_factory=dict)
+    """Triggers by name: letters, digits, `_` and `-`."""
+    include: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """Files (globs) with more triggers, relative to this file. Each holds a mapping with `triggers`."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the configuration file."""
+    made = ConfigShape.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_substitutable(made)}
+
+
+def _substitutable(part: Any, *, schemas: bool = True) -> Any:
+    """Let `${env:NAME}` stand where a number, a truth value, an enumeration or a pattern is asked for."""
+    if isinstance(part, list):
+        return [_substitutable(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if schemas and (part.get("type") in ("integer", "number", "boolean") or "enum" in part or "pattern" in part):
+        notes = {name: part[name] for name in ("title", "description", "default") if name in part}
+        rule = {name: value for name, value in part.items() if name not in notes}
+        return {"anyOf": [rule, {"type": "string", "pattern": r"^\$\{(env|file):"}], **notes}
+    plain = ("default", "examples", "required", "enum")
+    return {
+        name: value if name in plain else _substitutable(value, schemas=name not in ("properties", "$defs"))
+        for name, value in part.items()
+    }
