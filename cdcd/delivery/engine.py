@@ -281,8 +281,9 @@ class Engine:
         """Rows may have left the backlog by somebody else's hand (a cancel in SQL); then what memory counts is stale."""
         if self._recorder.queued[0]:
             return
-        count = (await self._backlog.counts()).get(queue.name, 0)
-        lanes = await self._backlog.lanes(queue.name, MOST_LANES) if count else {}
+        async with self._reading:
+            count = (await self._backlog.counts()).get(queue.name, 0)
+            lanes = await self._backlog.lanes(queue.name, MOST_LANES) if count else {}
         if self._recorder.queued == (0, 0) and not queue.held:  # nothing has come meanwhile
             queue.backlog.restore(count, lanes)
 
