@@ -6,8 +6,9 @@ into COPY in both directions, and waits for the socket by itself. psycopg docume
 Rules that cost others their data or their server:
 
 * Reported write is what was received, flush and apply are what was confirmed, and nothing else, ever.
-* Status goes out when the server asks, when the confirmed position moved, and every second: also while nobody reads. A paused
-  reader (one that does not call `read`) leaves the socket alone, so TCP holds the server back, and is not timed out.
+* Status goes out when the server asks, when the confirmed position moved, and every second (sooner under a very short
+  wal_sender_timeout): also while nobody reads. A paused reader (one that does not call `read`) leaves the socket alone, so
+  TCP holds the server back, and is not timed out.
 * Answers are spaced: a server that waits for a position (it shuts down) asks again as soon as it is answered.
 * A Relation message's frame has WAL position 0.
 """
@@ -25,7 +26,15 @@ from cdcd.replication.frames import KEEPALIVE, XLOG_DATA, PrimaryKeepalive, pars
 from cdcd.replication.lsn import format_lsn
 from cdcd.replication.quoting import identifier, literal
 from cdcd.replication.refusal import refusal, slot_refusal
-from cdcd.replication.walsender import Connection, SystemIdentity, identify, open_walsender, require_publications, slot_is_lost
+from cdcd.replication.walsender import (
+    Connection,
+    SystemIdentity,
+    identify,
+    open_walsender,
+    require_publications,
+    sender_timeout,
+    slot_is_lost,
+)
 
 STATUS_INTERVAL = 1.0
 CONFIRM_SPACING = 0.1
@@ -46,7 +55,7 @@ class ReplicationStream:
         self._stop_grace = stop_grace
         self._received = start
         self._confirmed = start
-        self._reported = -1
+        self._interval = STATUS_INTERVAL
         self._status_at = 0.0
         self._heard_at = self._loop.time()
         self._requests = 0
@@ -84,6 +93,8 @@ class ReplicationStream:
             identity = await identify(connection)
             await require_publications(connection, publications)
             stream = cls(connection, identity, start, silence, stop_grace)
+            if (limit := await sender_timeout(connection)) > 0:
+                stream._interval = min(STATUS_INTERVAL, limit / 4)
             options = {"proto_version": "1", "publication_names": ",".join(map(identifier, publications))}
             if messages:
                 options["messages"] = "true"
@@ -265,7 +276,7 @@ class ReplicationStream:
             self._fail(ConnectionLost(str(exc).strip()))
             return
         self._status_at = self._loop.time()
-        self._set_timer(self._status_at + STATUS_INTERVAL)
+        self._set_timer(self._status_at + self._interval)
 
     def _flush(self) -> None:
         pending = self._pgconn.flush() == 1

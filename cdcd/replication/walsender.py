@@ -80,6 +80,16 @@ async def require_publications(connection: Connection, publications: Sequence[st
         raise PublicationMissing(f"publication does not exist: {', '.join(missing)}", "42704")
 
 
+async def sender_timeout(connection: Connection) -> float:
+    """wal_sender_timeout of this connection: seconds of silence after which the server drops it; 0: never."""
+    with translated():
+        cursor = await connection.execute(
+            "SELECT setting::float8 / 1000 FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'"
+        )
+        row = await cursor.fetchone()
+    return row[0] if row is not None else 0.0
+
+
 async def slot_is_lost(connection: Connection, slot: str) -> bool:
     """Whether the server has invalidated the slot."""
     query = f"SELECT wal_status = 'lost' FROM pg_catalog.pg_replication_slots WHERE slot_name = {literal(slot)}"

@@ -80,3 +80,12 @@ async def reading(database: Database, patterns: Sequence[str] = ("public.*",), *
         yield Reading(database, name, "cdcd", stream)
     finally:
         await stream.close()
+
+
+async def eventually(database: Database, query: str) -> None:
+    """Return when the query's first value is true. Each question waits for its answer; none is asked after PATIENCE."""
+    async with asyncio.timeout(PATIENCE), await database.aconnect() as connection:
+        while True:
+            row = await (await connection.execute(query)).fetchone()
+            if row is not None and row[0]:
+                return
