@@ -42,7 +42,6 @@ class Circuit:
         """Whether anything may be sent now; lets the probe through once an open circuit has waited long enough."""
         if self.state is State.OPEN and now >= self.open_until:
             self.state = State.PROBING
-            self.allowed = 1
         return self.state is not State.OPEN
 
     def succeeded(self) -> None:
@@ -64,5 +63,6 @@ class Circuit:
         if self.state is State.PROBING:
             self._wait = min(LONGEST, self._wait * 2)
         self.state = State.OPEN
+        self.allowed = 1
         self.open_until = now + self._wait
         return True

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from cdcd.config.model import Limits, TriggerConfig
 from cdcd.delivery.circuit import Circuit, State
-from cdcd.delivery.lanes import Backlog, Lane, lanes_of
+from cdcd.delivery.lanes import MOST_LANES, Backlog, Lane, lanes_of
 from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
 
 
@@ -51,16 +51,17 @@ class Queue:
         "last_error",
         "listed",
         "live",
+        "moved",
         "name",
         "ready",
         "retried",
     )
 
-    def __init__(self, trigger: TriggerConfig, endpoint: Endpoint, concurrency: int) -> None:
+    def __init__(self, trigger: TriggerConfig, endpoint: Endpoint, concurrency: int, most_lanes: int) -> None:
         self.name = trigger.name
         self.endpoint = endpoint
         self.concurrency = concurrency
-        self.backlog = Backlog()
+        self.backlog = Backlog(most_lanes)
         self.lanes: dict[str, Lane] = {}
         self.ready: deque[Delivery] = deque()  # first in all their lanes; those that left memory since are passed over
         self.listed = False
@@ -68,6 +69,7 @@ class Queue:
         self.live = 0  # deliveries in memory that the store does not know
         self.claimed = 0  # deliveries in memory that came from the store
         self.held: dict[str, Delivery] = {}  # staged ones that must not be claimed now
+        self.moved: set[str] = set()  # where a delivery was staged in place since the last claim began
         self.delivered = self.failed = self.retried = 0
         self.last_error = ""
 
@@ -83,19 +85,20 @@ class Usage:
 class Dispatcher:
     """Owned and called by the engine's event loop only."""
 
-    def __init__(self, triggers: Iterable[TriggerConfig], limits: Limits) -> None:
+    def __init__(self, triggers: Iterable[TriggerConfig], limits: Limits, most_lanes: int = MOST_LANES) -> None:
         self.limits = limits
         self.endpoints: dict[str, Endpoint] = {}
         self.queues: dict[str, Queue] = {}
         self.usage = Usage()
         self.in_flight = 0
+        self.unclaimed: set[str] = set()  # triggers of which claimed deliveries left memory unsent: the engine claims again
         self._turns: deque[Endpoint] = deque()
         self._number = 0
         self._arrivals: deque[Delivery] = deque()  # live ones, oldest first
         for trigger in triggers:
             origin = trigger.webhook.endpoint
             endpoint = self.endpoints.setdefault(origin, Endpoint(origin, limits.endpoint_concurrency))
-            self.queues[trigger.name] = Queue(trigger, endpoint, trigger.concurrency or limits.endpoint_concurrency)
+            self.queues[trigger.name] = Queue(trigger, endpoint, trigger.concurrency or limits.endpoint_concurrency, most_lanes)
 
     # What comes in
 
@@ -109,16 +112,29 @@ class Dispatcher:
         if queue.backlog.holds(delivery) or (
             endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
         ):
-            records = self._stage_lanes(queue, lanes_of(delivery), now) if delivery.also is not None else []
-            return records + self._stage(queue, delivery, now)
+            return self._stage_live(queue, lanes_of(delivery), now) + self._stage(queue, delivery, now)
         queue.live += 1
         self._arrivals.append(delivery)
         self._enqueue(queue, delivery)
         return []
 
+    def claiming(self, trigger: str) -> list[str]:
+        """A claim begins: the ids it must leave out. Until it has ended there is no other for this trigger."""
+        queue = self.queues[trigger]
+        queue.moved.clear()
+        return list(queue.held)
+
     def admit(self, delivery: Delivery, now: float) -> None:
-        """Take a delivery claimed from the store; the front of its lane there, or behind one that is in memory."""
+        """Take a delivery claimed from the store: the front of its lane there, or next behind one that was admitted.
+
+        It is left to the next claim when its endpoint is not to be sent to any more, or when the claim may have seen a delivery
+        that was staged in place after the claim began, and so was not left out: that one is under way, or its outcome newer.
+        """
         queue = self.queues[delivery.trigger]
+        if not queue.endpoint.circuit.ready(now) or not queue.moved.isdisjoint(self._keys(delivery)):
+            queue.moved.update(self._keys(delivery))  # nor may anything behind it pass
+            self.unclaimed.add(queue.name)
+            return
         delivery.taken_at = now
         self._hold(queue, delivery)
         queue.claimed += 1
@@ -204,7 +220,9 @@ class Dispatcher:
         self.in_flight -= 1
         delivery.attempts += 1
         opened = False
-        if attempt.status == 0 or attempt.status >= 500 or attempt.status == 429:
+        if attempt.refused:
+            pass  # it never reached the endpoint
+        elif attempt.status == 0 or attempt.status >= 500 or attempt.status == 429:
             opened = endpoint.circuit.failed(now)
         else:
             endpoint.circuit.succeeded()
@@ -241,7 +259,7 @@ class Dispatcher:
         records = [Record(delivery, Status.STAGED, delivery.staged, attempt, outcome.due_at, outcome.why)]
         if not delivery.staged:
             records += self._backlogged(queue, delivery, now)
-        return records + self._stage_lanes(queue, self._keys(delivery), now)
+        return records + self._clear(queue, self._keys(delivery), now)
 
     def _final(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Delivered | GiveUp) -> Record:
         if isinstance(outcome, Delivered):
@@ -269,14 +287,12 @@ class Dispatcher:
     def overdue(self, now: float) -> list[Record]:
         """Stage every live delivery that has been in memory for `spill_after`, with what stands behind it in its lane."""
         records: list[Record] = []
-        arrivals = self._arrivals
         latest = now - self.limits.spill_after
-        while arrivals and (arrivals[0].gone or arrivals[0].staged or arrivals[0].taken_at <= latest):
-            delivery = arrivals.popleft()
-            if delivery.gone or delivery.staged:
-                continue
-            queue = self.queues[delivery.trigger]
-            records += self._stage_lanes(queue, self._keys(delivery), now)
+        self._forget_gone()
+        while self._arrivals and self._arrivals[0].taken_at <= latest:
+            delivery = self._arrivals[0]
+            records += self._clear(self.queues[delivery.trigger], self._keys(delivery), now)
+            self._forget_gone()  # it is staged now
         return records
 
     def oldest(self) -> float | None:
@@ -287,7 +303,7 @@ class Dispatcher:
     def relieve(self, now: float) -> list[Record]:
         """A source has waited too long for room: stage what waits in memory for the trigger that takes most of it."""
         worst = max(self.queues.values(), key=lambda queue: queue.live, default=None)
-        return self._stage_queue(worst, now) if worst is not None and worst.live else []
+        return self._stage_live(worst, list(worst.lanes), now) if worst is not None and worst.live else []
 
     def _stage(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         delivery.gone = True
@@ -296,7 +312,7 @@ class Dispatcher:
 
     def _backlogged(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         delivery.staged = True
-        return self._stage_queue(queue, now) if queue.backlog.add(delivery) else []
+        return self._stage_live(queue, list(queue.lanes), now) if queue.backlog.add(delivery) else []
 
     def _stage_in_place(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
         """Stage the delivery that is being sent: it stays in memory, held, until its attempt ends."""
@@ -305,9 +321,15 @@ class Dispatcher:
         queue.claimed += 1
         self._hold(queue, delivery)
         delivery.holds += 1  # this record
+        queue.moved.update(self._keys(delivery))
         return [record, *self._backlogged(queue, delivery, now)]
 
-    def _stage_lanes(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
+    def _stage_live(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
+        """Clear those of these lanes that are live."""
+        live = [key for key in keys if (lane := queue.lanes.get(key)) is not None and not lane[0].staged]
+        return self._clear(queue, live, now) if live else []
+
+    def _clear(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
         """Take everything that waits in these lanes, and in lanes that share a delivery with them, out of memory: live ones are
         staged in order of arrival, claimed ones are in the store already. One that is being sent is staged in place."""
         found: dict[int, Delivery] = {}
@@ -335,21 +357,21 @@ class Dispatcher:
                 continue
             if not delivery.sending:
                 self._leave(queue, delivery)
-                if not delivery.staged:
+                if delivery.staged:
+                    self.unclaimed.add(queue.name)
+                else:
                     records += self._stage(queue, delivery, now)
             elif not delivery.staged:
                 records += self._stage_in_place(queue, delivery, now)
+        if len(queue.ready) > 2 * (queue.live + queue.claimed) + 64:
+            queue.ready = deque(delivery for delivery in queue.ready if not delivery.gone)
         return records
-
-    def _stage_queue(self, queue: Queue, now: float) -> list[Record]:
-        """Stage everything live of one trigger, in order of arrival."""
-        return self._stage_lanes(queue, list(queue.lanes), now)
 
     def _stage_endpoint(self, endpoint: Endpoint, now: float) -> list[Record]:
         records: list[Record] = []
         for queue in self.queues.values():
             if queue.endpoint is endpoint:
-                records += self._stage_queue(queue, now)
+                records += self._clear(queue, list(queue.lanes), now)
         return records
 
     # Budgets and holds
@@ -369,6 +391,8 @@ class Dispatcher:
         arrivals = self._arrivals
         while arrivals and (arrivals[0].gone or arrivals[0].staged):
             arrivals.popleft()
+        if len(arrivals) > 2 * self.usage.count + 64:  # one that stays long must not keep all that came after it in memory
+            self._arrivals = deque(delivery for delivery in arrivals if not (delivery.gone or delivery.staged))
 
     def _hold(self, queue: Queue, delivery: Delivery) -> None:
         delivery.holds += 1

@@ -20,10 +20,11 @@ MOST_LANES = 10_000
 class Backlog:
     """How much of one trigger stands in the store: the number of deliveries, and per lane while these are few."""
 
-    __slots__ = ("_lanes", "count")
+    __slots__ = ("_lanes", "_most", "count")
 
-    def __init__(self) -> None:
+    def __init__(self, most_lanes: int = MOST_LANES) -> None:
         self.count = 0
+        self._most = most_lanes
         self._lanes: dict[str, int] | None = {}
 
     def restore(self, count: int, lanes: dict[str, int] | None) -> None:
@@ -48,7 +49,7 @@ class Backlog:
             return False
         for lane in lanes_of(delivery):
             self._lanes[lane] = self._lanes.get(lane, 0) + 1
-        if len(self._lanes) > MOST_LANES:
+        if len(self._lanes) > self._most:
             self._lanes = None
             return True
         return False
