@@ -106,7 +106,7 @@ class Server:
     @staticmethod
     def execute(dsn: str, query: str, *params: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            cursor = connection.execute(query, params or None)  # type: ignore[arg-type]  # our own words
+            cursor = connection.execute(query, params or None)
             return cursor.fetchall() if cursor.description else []
 
     def wal(self, dsn: str) -> int:

@@ -19,6 +19,7 @@ async def main() -> None:
     stream = await ReplicationStream.connect(dsn, slot, [publication])
     seen = 0
     begun = 0.0
+    first = 0
     while seen < rows:
         frames = await stream.read()
         seen += sum(1 for frame in frames if frame[0] == 119 and frame[HEADER] == INSERT)
