@@ -9,7 +9,7 @@ CEL's own text, which may, is dropped.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -79,12 +79,14 @@ class Expression:
 
     __slots__ = (
         "_attributes",
+        "_by_type",
         "_execute",
         "_has",
         "_new",
         "_old",
         "_only_new",
-        "_type",
+        "_rewritten",
+        "_uses_type",
         "columns_used",
         "source",
         "trigger",
@@ -103,18 +105,20 @@ class Expression:
             )
         flats, self.whole = rewritten.flats, rewritten.whole
         program = _compile(rewritten.text)
-        _check_names(program, {flat.variable for flat in flats} | rewritten.bound)
+        self._uses_type = rewritten.type_variable in program.variables()
+        _check_names(program, {flat.variable for flat in flats} | rewritten.bound | {rewritten.type_variable})
         for flat in flats:
             if flat.root == "event" and flat.member not in EVENT_ATTRIBUTES:
                 raise BadExpression(f"event has no '{flat.member}'{_nearest(flat.member, EVENT_ATTRIBUTES)}")
         self.columns_used = frozenset((flat.root, flat.member) for flat in flats if flat.root != "event")
-        self._execute = program.execute
-        self._type = "type" in program.variables()
+        self._execute: _Execute = program.execute
+        self._rewritten = rewritten
+        self._by_type: dict[str, _Execute] = {}
         self._new = _pairs(flats, "new")
         self._old = _pairs(flats, "old")
         self._has = tuple(flat for flat in flats if flat.presence)
         self._attributes = _pairs(flats, "event")
-        self._only_new = not (self._type or self._old or self._has or self._attributes or self.whole)
+        self._only_new = not (self._old or self._has or self._attributes or self.whole)
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -122,7 +126,7 @@ class Expression:
     @property
     def uses_type(self) -> bool:
         """Whether it looks at `type`."""
-        return self._type or any(name == "type" for _, name in self._attributes) or "event" in self.whole
+        return self._uses_type or any(name == "type" for _, name in self._attributes) or "event" in self.whole
 
     def evaluate(self, row: Row) -> object:
         """Its value for this row. Raises ExpressionError, and what `row` raises."""
@@ -135,8 +139,11 @@ class Expression:
                 pass
         if not self._only_new:
             self._add_rest(values, row)
+        execute = self._execute
+        if self._uses_type:
+            execute = self._by_type.get(row.type) or self._for_type(row.type)
         try:
-            return self._execute(values)
+            return execute(values)
         except EventError:
             raise
         except BaseException as error:  # a panic of the Rust side is no Exception
@@ -166,9 +173,13 @@ class Expression:
             return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
         return str(value)
 
+    def _for_type(self, kind: str) -> "_Execute":
+        """The program for events of this type, which stands in it as a literal. There are few types, so they are kept."""
+        text = self._rewritten.text.replace(self._rewritten.type_variable, json.dumps(kind, ensure_ascii=False))
+        execute = self._by_type[kind] = _compile(text).execute
+        return execute
+
     def _add_rest(self, values: dict[str, object], row: Row) -> None:
-        if self._type:
-            values["type"] = row.type
         for variable, column in self._old:
             try:
                 values[variable] = row.old(column)
@@ -217,6 +228,9 @@ class Expression:
     def _excerpt(self) -> str:
         text = " ".join(self.source.split())
         return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+
+
+_Execute = Callable[[dict[str, object]], object]
 
 
 class _Wanted(Protocol):

@@ -4,7 +4,7 @@ CloudEvents 1.0, JSON event format, 3.1; attributes in a fixed order, so that th
 attempt. `data` was made JSON when the event was read and is spliced in as it is.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from orjson import dumps
@@ -13,16 +13,19 @@ from cdcd.event import Delivery, Event
 
 
 def envelope(delivery: Delivery, event: Event) -> bytes:
-    """The body of the request, UTF-8 JSON. `event` is the delivery's event, with `data` loaded."""
-    return (
-        b'{"specversion":"1.0","id":"%s","source":%s,"type":%s,"subject":%s,"time":"%s","datacontenttype":"application/json","data":%s}'
-        % (
+    """The body of the request, UTF-8 JSON. `event` is the delivery's event, with its `data`."""
+    # join, since formatting bytes costs twice as much
+    return b"".join(
+        (
+            b'{"specversion":"1.0","id":"',
             delivery.id.encode(),
-            _quoted(event.source),
-            _quoted(event.type),
+            _shared(event.source, event.type),
             dumps(event.subject),
+            b',"time":"',
             rfc3339(event.time),
+            b'","datacontenttype":"application/json","data":',
             event.data,
+            b"}",
         )
     )
 
@@ -35,10 +38,10 @@ def rfc3339(microseconds: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _second(seconds: int) -> bytes:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0").encode()
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat().encode()
 
 
-@lru_cache(maxsize=1024)
-def _quoted(text: str) -> bytes:
-    """JSON of a text that many events share."""
-    return dumps(text)
+@lru_cache(maxsize=256)
+def _shared(source: str, kind: str) -> bytes:
+    """What the events of one source and type have in common."""
+    return b'","source":%s,"type":%s,"subject":' % (dumps(source), dumps(kind))

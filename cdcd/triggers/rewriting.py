@@ -8,7 +8,10 @@ meaning:
 - `has(new.x)`              a variable that is true when the row has the column
 - `new` in any other place  stays the whole row, a map, or null when there is no such row (`old` of an insert)
 
-The same holds for `old` and for `event`. A macro variable that takes one of these names is refused, so a name always means one
+The same holds for `old` and for `event`. `type` becomes a variable that the caller replaces by a literal, since a text in the
+program costs nothing, and one handed over costs as much as the rest of the evaluation.
+
+A macro variable that takes one of these names is refused, so a name always means one
 thing. Names in strings, comments and behind a dot are not touched.
 """
 
@@ -32,9 +35,13 @@ class Flat:
 
 @dataclass(slots=True, frozen=True)
 class Rewritten:
-    """`text` is CEL again. `whole` are the roots that stayed values. `bound` are the variables of macros."""
+    """`text` is CEL again. `whole` are the roots that stayed values. `bound` are the variables of macros.
+
+    `type_variable` stands in `text` for `type`, once for each time it is used.
+    """
 
     text: str
+    type_variable: str
     flats: tuple[Flat, ...]
     whole: frozenset[str]
     bound: frozenset[str]
@@ -51,12 +58,16 @@ def rewrite(source: str) -> Rewritten:
     pieces: list[str] = []
     copied = 0  # offset in the source up to which `pieces` has it
     for at, token in enumerate(found):
-        if token.start < copied or token.kind != "name" or token.text not in ROOTS or _text(found, at - 1) == ".":
+        if token.start < copied or token.kind != "name" or _text(found, at - 1) == ".":
+            continue
+        if token.text == "type" and _text(found, at + 1) != "(":
+            pieces += [source[copied : token.start], f"{prefix}type"]
+            copied = token.end
+        if token.text not in ROOTS:
             continue
         member, length = _member(found, at)
         if member is None:
-            if _text(found, at + 1) != ":" or _text(found, at - 1) not in ("{", ","):  # not a field name of a message
-                whole.add(token.text)
+            whole.add(token.text)
             continue
         start, end = token.start, found[at + length - 1].end
         presence = False
@@ -68,7 +79,7 @@ def rewrite(source: str) -> Rewritten:
         pieces += [source[copied:start], flat.variable]
         copied = end
     pieces.append(source[copied:])
-    return Rewritten("".join(pieces), tuple(flats.values()), frozenset(whole), bound_variables(found))
+    return Rewritten("".join(pieces), f"{prefix}type", tuple(flats.values()), frozenset(whole), bound_variables(found))
 
 
 def bound_variables(found: list[Token]) -> frozenset[str]:
