@@ -53,12 +53,12 @@ class LockBusy(StoreUnavailable):
 
 def translate(error: psycopg.Error | OSError) -> CdcdError:
     """The error of cdcd's tree that says who must act (SQLSTATE classes: PostgreSQL manual, appendix A)."""
-    text = str(error).strip() or type(error).__name__
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]  # the rest is the server's context
     state = getattr(error, "sqlstate", None) or ""
     if state == "55P03":
         return LockBusy(f"the event store is busy: {text}")
     if state[:2] in _ROW_CLASSES:
-        return RowRefused(text.splitlines()[0])
+        return RowRefused(text)
     if state[:2] in _REFUSED_CLASSES:
         return StoreRefused(f"the event store refuses: {text}", hint=_REFUSED_CLASSES[state[:2]])
     if state[:2] == "25":

@@ -119,7 +119,30 @@ def stage_parameters(fates: Sequence[Fate]) -> tuple[bytes, ...]:
         texts([fate.delivery.lane for fate in fates]),
         _moments([fate.due_at for fate in fates]),
         integers([fate.delivery.size for fate in fates]),
+        texts([fate.delivery.also for fate in fates]),
+        integers(_first(fates)),
     )
+
+
+def _first(fates: Sequence[Fate]) -> list[int]:
+    """1 for each that is the first of this group in all its lanes, 0 for those that stand behind another."""
+    taken: set[tuple[str, str]] = set()
+    first = []
+    for fate in fates:
+        lanes = _lanes(fate)
+        first.append(int(taken.isdisjoint(lanes)))
+        taken.update(lanes)
+    return first
+
+
+def behind(fates: Sequence[Fate]) -> list[Fate]:
+    """Those of `fates` that stand behind another of them."""
+    return [fate for fate, first in zip(fates, _first(fates), strict=True) if not first]
+
+
+def _lanes(fate: Fate) -> list[tuple[str, str]]:
+    delivery = fate.delivery
+    return [(delivery.trigger, lane) for lane in (delivery.lane, delivery.also) if lane is not None]
 
 
 def finish_parameters(fates: Sequence[Fate]) -> tuple[bytes, ...]:
@@ -134,8 +157,8 @@ def finish_parameters(fates: Sequence[Fate]) -> tuple[bytes, ...]:
 
 
 def promote_parameters(fates: Sequence[Fate], now: float) -> tuple[bytes, ...] | None:
-    """Parameters of the statement `promote` for the lanes that these deliveries leave; None when there are none."""
-    lanes = list({(fate.delivery.trigger, fate.delivery.lane): None for fate in fates if fate.delivery.lane is not None})
+    """Parameters of the statement `promote` for the lanes that these deliveries leave or stand in; None when there are none."""
+    lanes = list(dict.fromkeys(lane for fate in fates for lane in _lanes(fate)))
     if not lanes:
         return None
     return words([trigger for trigger, _ in lanes]), texts([lane for _, lane in lanes]), _moments([now])

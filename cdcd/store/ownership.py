@@ -17,7 +17,7 @@ class Ownership:
         self._schema = schema
         self._project = project
         self._epoch: int | None = None
-        self._former: int | None = None  # pid of the backend that held the lock for us
+        self._former: tuple[int, str] | None = None  # pid and start of the backend that holds, or held, the lock for us
 
     async def take(self, connection: Connection) -> None:
         """Become the owner on this connection. StoreUnavailable says who is; StoreRefused that somebody was meanwhile."""
@@ -27,7 +27,7 @@ class Ownership:
         check_project(self._schema, row[0], self._project)
         check_version(self._schema, row[1])
         held = await (await run(connection, "own")).fetchone()
-        if not held or not held[0]:
+        if held is None or not held[0]:
             await self._held_by_another(connection)
         if self._epoch is None:
             begun = await (await run(connection, "begin_epoch")).fetchone()
@@ -39,14 +39,14 @@ class Ownership:
                     f"another cdcd took over the event store {self._schema!r} while this one was cut off from it",
                     hint="run one daemon for a project; start this one again when the other has ended",
                 )
-        self._former = connection.info.backend_pid
+        self._former = (held[1], held[2]) if held else None
 
     async def _held_by_another(self, connection: Connection) -> None:
         owner = await (await run(connection, "owner")).fetchone()
         if owner is None:
             raise StoreUnavailable(f"the event store {self._schema!r} was in use by another session a moment ago")
         pid, application, address, since = owner
-        if pid == self._former:
+        if (pid, since) == self._former:
             await run(connection, "end_backend", pid)
             raise StoreUnavailable(f"waiting for the end of our former session (pid {pid}) on the event store")
         raise StoreUnavailable(

@@ -85,7 +85,7 @@ def _within(rows: list[TupleRow], max_bytes: int) -> list[TupleRow]:
 
 
 def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
-    identity, time, lane, attempts, _ = row
+    identity, time, lane, attempts, _, also = row
     if found is None:
         event = Event(type="", source="", subject="", key="", time=time, data=b"")
         error = "its row in event_logs is gone"
@@ -93,4 +93,4 @@ def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
         _, type_, source, subject, key, position, data = found
         event = Event(type_, source, subject, key, time, data, position)
         error = ""
-    return Delivery(identity, trigger, event, lane, attempts=attempts, staged=True, error=error)
+    return Delivery(identity, trigger, event, lane, also=also, attempts=attempts, staged=True, error=error)

@@ -29,8 +29,10 @@ WHERE w.value IS NOT NULL;
 SELECT m.project, (SELECT max(number) FROM migrations) FROM meta m;
 
 -- name: own
--- Takes the lock that makes this session the store's only owner; false when another session holds it.
-SELECT pg_try_advisory_lock(hashtextextended('cdcd.owner', 'meta'::regclass::oid::bigint));
+-- Takes the lock that makes this session the store's only owner; false when another session holds it. And who we are: pid and
+-- start of the backend, which only together are never used again.
+SELECT pg_try_advisory_lock(hashtextextended('cdcd.owner', 'meta'::regclass::oid::bigint)), pg_backend_pid(),
+       (SELECT backend_start::text FROM pg_stat_get_activity(pg_backend_pid()));
 
 -- name: owner
 -- Who holds the owner's lock: pid, application, address, since when.
@@ -88,25 +90,31 @@ SELECT n.source, n.settled, n.recorded, nullif(n.time, 'epoch'), n.identity::jso
 FROM unnest($21::text[], $22::bigint[], $23::bigint[], $24::timestamptz[], $25::text[]) AS n(source, settled, recorded, time, identity);
 
 -- name: stage
--- Deliveries for later: the event, and its place in the backlog in the order given. Only the first of a lane gets a due time.
+-- Deliveries for later: the event, and its place in the backlog in the order given. Only what is first in all its lanes gets a
+-- due time: in the backlog, and (`first`) among those that come with it.
 -- What event_logs holds already is not staged again.
 WITH n AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-                       $9::json[], $10::integer[], $11::text[], $12::text[], $13::timestamptz[], $14::integer[])
-  WITH ORDINALITY AS n(id, time, type, source, subject, trigger, key, position, payload, attempts, remark, lane, due_at, size, ordinal)
+                       $9::json[], $10::integer[], $11::text[], $12::text[], $13::timestamptz[], $14::integer[], $15::text[],
+                       $16::integer[])
+  WITH ORDINALITY AS n(id, time, type, source, subject, trigger, key, position, payload, attempts, remark, lane, due_at, size, also,
+                       first, ordinal)
 ), events AS (
   INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, status, attempts, remark)
   SELECT n.id, n.time, n.type, n.source, n.subject, n.trigger, n.key, n.position, n.payload, 'staged', n.attempts, n.remark FROM n
   ON CONFLICT DO NOTHING
   RETURNING id
 ), fresh AS (
-  SELECT n.*, row_number() OVER (PARTITION BY n.trigger, n.lane ORDER BY n.ordinal) AS place
-  FROM n WHERE n.id IN (SELECT e.id FROM events e)
+  SELECT n.* FROM n WHERE n.id IN (SELECT e.id FROM events e)
 )
-INSERT INTO pending (id, time, trigger, lane, due_at, attempts, size, last_error)
-SELECT f.id, f.time, f.trigger, f.lane,
+INSERT INTO pending (id, time, trigger, lane, also, due_at, attempts, size, last_error)
+SELECT f.id, f.time, f.trigger, f.lane, f.also,
        CASE WHEN f.lane IS NULL
-              OR f.place = 1 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane)
+              OR f.first = 1
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.lane)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.also)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.also)
             THEN f.due_at END,
        f.attempts, f.size, f.remark
 FROM fresh f ORDER BY f.ordinal
@@ -123,13 +131,20 @@ WHERE e.id = n.id AND e.time = n.time AND e.status = 'staged';
 DELETE FROM pending WHERE id = ANY($1::uuid[]);
 
 -- name: promote
--- Whoever is now first of these lanes is due, unless it has a due time already.
+-- Whoever is now first of these lanes is due, unless it has a due time already or still waits for its other lane.
 UPDATE pending p SET due_at = ($3::timestamptz[])[1]
 FROM unnest($1::text[], $2::text[]) AS l(trigger, lane)
 CROSS JOIN LATERAL (
-  SELECT h.id, h.due_at FROM pending h WHERE h.trigger = l.trigger AND h.lane = l.lane ORDER BY h.seq LIMIT 1
+  SELECT c.* FROM (
+    (SELECT h.id, h.seq, h.lane, h.also, h.due_at FROM pending h WHERE h.trigger = l.trigger AND h.lane = l.lane ORDER BY h.seq LIMIT 1)
+    UNION ALL
+    (SELECT h.id, h.seq, h.lane, h.also, h.due_at FROM pending h WHERE h.trigger = l.trigger AND h.also = l.lane ORDER BY h.seq LIMIT 1)
+  ) AS c ORDER BY c.seq LIMIT 1
 ) AS head
-WHERE p.id = head.id AND head.due_at IS NULL;
+WHERE p.id = head.id AND head.due_at IS NULL
+  AND (head.also IS NULL
+       OR NOT EXISTS (SELECT FROM pending q WHERE q.trigger = p.trigger AND q.seq < head.seq AND q.lane IN (head.lane, head.also))
+          AND NOT EXISTS (SELECT FROM pending q WHERE q.trigger = p.trigger AND q.seq < head.seq AND q.also IN (head.lane, head.also)));
 
 -- name: restage
 -- Staged deliveries are tried again later. One that is not the head of its lane stays without a due time.
@@ -168,31 +183,38 @@ SELECT trigger, count(*) FROM pending GROUP BY trigger;
 
 -- name: lanes
 -- The lanes of a trigger's backlog and how many wait in each, at most so many lanes.
-SELECT lane, count(*) FROM pending WHERE trigger = $1::text AND lane IS NOT NULL GROUP BY lane ORDER BY lane LIMIT $2::integer;
+SELECT l.lane, count(*) FROM (
+  SELECT lane FROM pending WHERE trigger = $1::text AND lane IS NOT NULL
+  UNION ALL SELECT also FROM pending WHERE trigger = $1::text AND also IS NOT NULL
+) AS l GROUP BY l.lane ORDER BY l.lane LIMIT $2::integer;
 
 -- name: claim
 -- What of a trigger's backlog may be sent now: due heads in the order of their due time, and when these are fewer than asked for,
--- a run of those that stand behind them. NOT IN is a hashed look-up here, and the walk of the index stops at the limit.
+-- a run of those that stand behind them, up to the first that waits for a second lane. NOT IN is a hashed look-up here, and the walk of the index stops at the limit.
 WITH heads AS MATERIALIZED (
   SELECT h.*, row_number() OVER (ORDER BY h.due_at, h.seq) AS place
   FROM (
-    SELECT p.seq, p.id, p.time, p.lane, p.due_at, p.attempts, p.size
+    SELECT p.seq, p.id, p.time, p.lane, p.also, p.due_at, p.attempts, p.size
     FROM pending p
     WHERE p.trigger = $1::text AND p.due_at <= ($3::timestamptz[])[1] AND p.id NOT IN (SELECT unnest($2::uuid[]))
     ORDER BY p.due_at, p.seq LIMIT $4::integer
   ) AS h
 ), followers AS (
-  SELECT f.seq, f.id, f.time, f.lane, f.due_at, f.attempts, f.size, h.place
+  SELECT f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, h.place
   FROM heads h CROSS JOIN LATERAL (
     SELECT p.* FROM pending p
     WHERE p.trigger = $1::text AND p.lane = h.lane AND p.seq > h.seq AND p.id NOT IN (SELECT unnest($2::uuid[]))
+      AND p.also IS NULL AND h.also IS NULL
+      AND NOT EXISTS (SELECT FROM pending k WHERE k.trigger = $1::text AND k.lane = h.lane AND k.also IS NOT NULL AND k.seq < p.seq)
+      AND NOT EXISTS (SELECT FROM pending k WHERE k.trigger = $1::text AND k.also = h.lane AND k.seq < p.seq)
     ORDER BY p.seq LIMIT $5::integer
   ) AS f
   ORDER BY h.place, f.seq
   LIMIT greatest(0, $4::integer - (SELECT count(*) FROM heads))
 )
-SELECT c.id::text, (extract(epoch FROM c.time) * 1000000)::bigint, c.lane, c.attempts, c.size
-FROM (SELECT 0 AS behind, heads.* FROM heads UNION ALL SELECT 1, f.seq, f.id, f.time, f.lane, f.due_at, f.attempts, f.size, f.place FROM followers f) AS c
+SELECT c.id::text, (extract(epoch FROM c.time) * 1000000)::bigint, c.lane, c.attempts, c.size, c.also
+FROM (SELECT 0 AS behind, heads.* FROM heads
+      UNION ALL SELECT 1, f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, f.place FROM followers f) AS c
 ORDER BY c.behind, c.place, c.seq;
 
 -- name: next_due

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 GROUP_RECORDS = 2000
 GROUP_BYTES = 16 * 1024 * 1024
 COMPACT_EVERY = 10_000  # groups
-FIRST_WAIT, LONGEST_WAIT = 0.05, 5.0  # seconds between tries
+FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between tries
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
 
 

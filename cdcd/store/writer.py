@@ -17,6 +17,7 @@ from cdcd.store.ownership import Ownership
 
 NEVER_MADE_BEFORE = -366  # days from today: older events go to the default partition, so one odd clock makes no thousand tables
 NEVER_MADE_AFTER = 3
+POSTPONED = 60.0  # seconds until a partition that could not be made is asked for again
 
 
 class Writer:
@@ -28,6 +29,7 @@ class Writer:
         self._ownership = ownership
         self._connection: Connection | None = None
         self._days: set[int] = set()
+        self._postponed: dict[int, float] = {}  # day: when to ask for its partition again
 
     async def open(self) -> Connection:
         """The connection, made anew and owning the store when there was none."""
@@ -49,7 +51,7 @@ class Writer:
         connection = await self.open()
         try:
             if missing := group.days(records) - self._days:
-                await self._make_days(connection, missing, int(now // 86400))
+                await self._make_days(connection, missing, now)
             if group.live_only(records):
                 parameters = group.live_parameters(records, positions)
                 try:
@@ -74,18 +76,22 @@ class Writer:
                 finish = group.finish_parameters(rows.finished)
                 await run(connection, "finish", *finish)
                 await run(connection, "leave", finish[0])
-                if (promote := group.promote_parameters(rows.finished, now)) is not None:
-                    await run(connection, "promote", *promote)
+            # Also for what was staged behind another of this group: that one may have been in event_logs already, and final.
+            if (promote := group.promote_parameters([*rows.finished, *group.behind(rows.staged)], now)) is not None:
+                await run(connection, "promote", *promote)
             if rows.restaged:
                 await run(connection, "restage", *group.restage_parameters(rows.restaged))
 
-    async def _make_days(self, connection: Connection, days: set[int], today: int) -> None:
+    async def _make_days(self, connection: Connection, days: set[int], now: float) -> None:
         """Partitions for events of other days. When one cannot be made now, the default partition takes the rows."""
         for day in sorted(days):
-            if NEVER_MADE_BEFORE <= day - today <= NEVER_MADE_AFTER:
+            if self._postponed.get(day, now) > now:
+                continue
+            if NEVER_MADE_BEFORE <= day - int(now // 86400) <= NEVER_MADE_AFTER:
                 try:
                     await run(connection, "make_day", day)
                 except psycopg.errors.LockNotAvailable:
+                    self._postponed[day] = now + POSTPONED
                     continue
             self._days.add(day)
 

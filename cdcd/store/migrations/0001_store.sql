@@ -97,11 +97,13 @@ CREATE TABLE pending (
   time       timestamptz NOT NULL,
   trigger    text NOT NULL,
   lane       text,
+  also       text,
   due_at     timestamptz,
   attempts   integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
   size       integer NOT NULL CHECK (size >= 0),
   last_error text,
-  CONSTRAINT unordered_is_due CHECK (lane IS NOT NULL OR due_at IS NOT NULL)
+  CONSTRAINT unordered_is_due CHECK (lane IS NOT NULL OR due_at IS NOT NULL),
+  CONSTRAINT second_lane_has_first CHECK (also IS NULL OR lane IS NOT NULL)
 ) WITH (
   fillfactor = 80,
   autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02,
@@ -111,7 +113,10 @@ CREATE TABLE pending (
 COMMENT ON TABLE pending IS 'The staged deliveries, without their payload. seq is their order; only the head of a lane carries due_at.';
 COMMENT ON COLUMN pending.lane IS 'The ordering key within the trigger; NULL: unordered, always carries due_at.';
 CREATE INDEX pending_due ON pending (trigger, due_at, seq) WHERE due_at IS NOT NULL;
+COMMENT ON COLUMN pending.also IS 'A second lane: the old key of a row whose key changed. It waits for both lanes, and both for it.';
 CREATE INDEX pending_lane ON pending (trigger, lane, seq);
+CREATE INDEX pending_also ON pending (trigger, also, seq) WHERE also IS NOT NULL;
+CREATE INDEX pending_two ON pending (trigger, lane, seq) WHERE also IS NOT NULL;
 
 CREATE TABLE positions (
   seq      bigint GENERATED ALWAYS AS IDENTITY,

@@ -106,7 +106,7 @@ async def test_a_lost_answer_to_the_commit_writes_nothing_twice(database: Databa
                 await writer.close()
                 raise StoreUnavailable("the answer was lost")
 
-        writer.write = committed_but_unanswered  # type: ignore[method-assign] # the failpoint: after the commit, before its answer
+        writer.write = committed_but_unanswered  # type: ignore[method-assign, assignment] # the failpoint: after the commit, before its answer
         it.source.position = Position("main", 9, 9)
         late = delivery("a")
         await it.write(final(head, number=2), final(live), staged(late, due_at=5))
@@ -119,6 +119,27 @@ async def test_a_lost_answer_to_the_commit_writes_nothing_twice(database: Databa
         assert it.rows("SELECT id::text, due_at IS NULL FROM pending ORDER BY seq") == [(follower.id, False), (late.id, True)]
 
 
+async def test_a_live_group_that_is_written_again_changes_nothing(database: Database) -> None:
+    async with shop(database) as it:
+        twice = [final(delivery()) for _ in range(3)]
+        await it.write(*twice)
+        await it.write(*twice, final(delivery()))
+        assert it.rows("SELECT count(*) FROM event_logs") == [(4,)]
+        assert it.rows("SELECT count(*) FROM invocation_logs") == [(4,)]
+
+
+async def test_a_former_session_that_the_server_still_keeps_is_ended(database: Database) -> None:
+    async with shop(database) as it:
+        await it.write(final(delivery()))
+        writer = it.recorder._writer
+        former, writer._connection = writer._connection, None  # the network broke, and only this side knows
+        await it.write(final(delivery()))
+        assert "former session" in str(it.states[0])
+        assert it.rows("SELECT count(*) FROM event_logs") == [(2,)]
+        assert former is not None
+        await former.close()
+
+
 async def test_backends_killed_while_writing_lose_and_repeat_nothing(database: Database) -> None:
     async with shop(database) as it:
         deliveries = [delivery(str(number % 7)) for number in range(3000)]
@@ -127,7 +148,7 @@ async def test_backends_killed_while_writing_lose_and_repeat_nothing(database: D
             async with await database.aconnect() as connection:
                 while True:
                     await connection.execute(KILL)
-                    await connection.execute("SELECT pg_sleep(0.07)")  # the pace of the disaster
+                    await connection.execute("SELECT pg_sleep(0.2)")  # the pace of the disaster
 
         killer = asyncio.create_task(kill())
         for start in range(0, len(deliveries), 100):
