@@ -319,8 +319,8 @@ class World:
                 assert all(queue.in_flight == queue.live + queue.claimed for queue in queues), (
                     "something waits for an open circuit"
                 )
-            elif endpoint.turns and endpoint.in_flight < endpoint.circuit.allowed:
-                assert endpoint.listed
+            elif any(not d.gone for queue in endpoint.turns for d in queue.ready):
+                assert endpoint.listed or endpoint.in_flight >= endpoint.circuit.allowed
         assert dispatcher.usage.count == len(memory)
         assert dispatcher.usage.bytes == sum(delivery.size for delivery in memory)
 
@@ -342,7 +342,8 @@ class World:
                 self.tick()
             else:
                 break
-        assert not self.rows, "stalled: something in the store that nothing wakes"
+        stalled = [(row.offered.id, row.offered.trigger, row.due_at) for row in self.rows]
+        assert not stalled, "in the store, and nothing wakes it"
         assert {offered.id for offered in self.offered} == self.final.keys(), "lost"
         dispatcher = self.dispatcher
         assert (dispatcher.usage.count, dispatcher.usage.bytes, dispatcher.in_flight) == (0, 0, 0)
