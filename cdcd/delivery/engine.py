@@ -33,7 +33,7 @@ from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
-PATIENCE = 0.25  # seconds that a source waits for room before the trigger that takes most of it is staged
+PATIENCE = 0.5  # seconds that a source waits for room before the trigger that takes most of it is staged
 ROOM_AGAIN = 0.75  # share of the budget under which a waiting source goes on
 STORE_RETRY = 1.0  # seconds until a claim that failed is tried again
 
