@@ -30,7 +30,7 @@ class XLogData:
     """A piece of WAL, here one pgoutput message."""
 
     wal_start: int
-    """Int64: the starting point of the WAL data. 0 in the frame of a Relation message: never acknowledge from it."""
+    """Int64: the starting point of the WAL data. 0 for Relation, Type, and a Begin before an Origin: never acknowledge it."""
     wal_end: int
     """Int64: the current end of WAL on the server."""
     sent_at: int

@@ -10,7 +10,7 @@ Rules that cost others their data or their server:
   wal_sender_timeout): also while nobody reads. A paused reader (one that does not call `read`) leaves the socket alone, so
   TCP holds the server back, and is not timed out.
 * Answers are spaced: a server that waits for a position (it shuts down) asks again as soon as it is answered.
-* A Relation message's frame has WAL position 0.
+* The frame of a Relation or Type, and of a Begin before an Origin, has WAL position 0.
 """
 
 import asyncio

@@ -80,7 +80,7 @@ async def test_a_paused_reader_is_not_timed_out(database: Database) -> None:
     name = await prepare(database)
     dsn = make_conninfo(database.dsn, options="-c wal_sender_timeout=1s")
     stream = await ReplicationStream.connect(dsn, name, ["cdcd"])
-    database.execute("INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 50000) i")
+    await asyncio.to_thread(database.execute, "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 50000) i")
     await eventually(database, "SELECT reply_time > backend_start + interval '3 s' FROM pg_stat_replication")
     found = Reading(database, name, "cdcd", stream)
     assert len(await found.changes()) == 50_000
