@@ -65,8 +65,8 @@ def translate(document: Document, error: ErrorDetails) -> tuple[Place, str] | No
     route: Route = tuple(part for part in error["loc"] if part != "[key]")
     if any(route[:length] in document.broken for length in range(len(route) + 1)):
         return None
-    if route and isinstance(route[-1], int) and route not in document.values:
-        route = route[:-1]  # a single value, which stands for a list of one
+    while route not in document.values and route[:-1] in document.written:
+        route = route[:-1]  # a single value, which stands for a list of one or for a mapping
     kind = error["type"]
     if kind == "extra_forbidden":
         return document.place(route, of_key=True), f"{dotted(route[:-1])}{_unknown(route)}"
