@@ -105,7 +105,7 @@ WITH n AS MATERIALIZED (
   ON CONFLICT DO NOTHING
   RETURNING id
 ), fresh AS (
-  SELECT n.* FROM n WHERE n.id IN (SELECT e.id FROM events e)
+  SELECT n.* FROM n WHERE (n.id IN (SELECT e.id FROM events e)) IS TRUE -- so it is a hashed look-up, not a nested loop
 )
 INSERT INTO pending (id, time, trigger, lane, also, due_at, attempts, size, last_error)
 SELECT f.id, f.time, f.trigger, f.lane, f.also,
