@@ -40,12 +40,13 @@ def test_a_lane_is_held_until_the_last_of_it_is_final() -> None:
 
 def test_an_unordered_delivery_never_joins() -> None:
     backlog = Backlog(most_lanes=0)
-    backlog.add(delivery(None))
-    assert not backlog.flooded
-    assert backlog.count == 1
-    backlog.add(delivery("a"))
-    assert backlog.flooded
-    assert not backlog.holds(delivery(None))
+    flooded = []
+    for lane in (None, "a"):
+        backlog.add(delivery(lane))
+        flooded.append(backlog.flooded)
+        assert not backlog.holds(delivery(None))
+    assert flooded == [False, True]
+    assert backlog.count == 2
 
 
 def test_it_is_flooded_once_and_until_it_has_drained() -> None:
