@@ -61,7 +61,7 @@ async def open_stream(
         identity = {"system": who.system_identifier, "timeline": str(who.timeline), "slot": database.slot}
         async with await connect(database) as catalog:
             captured = await find_tables(catalog, config, database, triggers)
-            _refuse(database, captured)
+            refuse(database, captured)
             state = await slot.inspect(catalog, database.slot)
             if resume:
                 if state is None or state.lost:
@@ -87,7 +87,8 @@ async def open_stream(
     return Opened(stream, start, int(who.system_identifier), identity, captured, keys)
 
 
-def _refuse(database: Database, captured: Captured) -> None:
+def refuse(database: Database, captured: Captured) -> None:
+    """Raise SourceNotReady with everything that keeps the triggers from working."""
     if captured.problems:
         raise SourceNotReady(
             "\n".join(f"database {database.name!r}: {problem.what}" for problem in captured.problems),

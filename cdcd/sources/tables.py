@@ -18,10 +18,11 @@ from cdcd.triggers.trigger import Trigger
 
 @dataclass(slots=True, frozen=True)
 class Problem:
-    """What keeps a trigger from working: what it is, and the SQL or setting that mends it."""
+    """What keeps a trigger from working: what it is, and the SQL or setting that mends it. `missing`: no such table."""
 
     what: str
     fix: str
+    missing: bool = False
 
 
 @dataclass(slots=True)
@@ -91,6 +92,7 @@ def sort_tables(publication: str, found: Sequence[TableInfo], triggers: Sequence
                     Problem(
                         f"no table is named {pattern.text} (trigger {trigger.name})",
                         "correct the name, create the table, or set `enabled: false`; the role must be able to see it",
+                        missing=True,
                     )
                 )
     return captured

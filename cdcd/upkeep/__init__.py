@@ -1,0 +1,1 @@
+"""What is done beside the daemon: checking, setting up, telling how things stand, taking all of it away again."""
