@@ -7,12 +7,14 @@ even the right kind is passed over here, since the shape's check tells it. No me
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from cdcd.config.document import Document, Route
 from cdcd.config.mistakes import nearest
+from cdcd.config.quantities import duration
 from cdcd.config.secrets import secret_key
 from cdcd.config.tables import parse_table
 
@@ -141,6 +143,11 @@ def _check_rules(document: Document, route: Route, trigger: dict[str, Any], tell
     order = trigger.get("order")
     if trigger.get("key") is not None and order in ("none", "all"):
         tell(document, (*route, "key"), f"has no meaning with `order: {order}`; leave one of them out", True)
+    retries = _mapping(trigger.get("retries"))
+    with suppress(ValueError):  # what is no duration is told by the shape's check
+        if duration(retries.get("first", "1s")) > duration(retries.get("max_interval", "1h")):
+            at = "first" if "first" in retries else "max_interval"
+            tell(document, (*route, "retries", at), "`first` is longer than `max_interval`", True)
     types = {text for _, text in _texts(("type",), trigger.get("type"))}
     if trigger.get("columns") and types and "DB_UPDATE" not in types and types <= {"DB_INSERT", "DB_DELETE"}:
         tell(document, (*route, "columns"), "has no meaning without DB_UPDATE in `type`", True)

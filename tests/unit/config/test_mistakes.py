@@ -205,6 +205,10 @@ MISTAKES = {
     "retries": (TRIGGER + "    retries: -1\n", "c.yaml:9:14: triggers.t.retries: must be at least 0"),
     "retry text": (TRIGGER + "    retries: often\n", "c.yaml:9:14: triggers.t.retries: must be a whole number"),
     "no_retry": (TRIGGER + "    retries: {no_retry: 200}\n", "c.yaml:9:25: triggers.t.retries.no_retry: must be at least 300"),
+    "first over max_interval": (
+        TRIGGER + "    retries: {first: 2h}\n",
+        "c.yaml:9:15: triggers.t.retries.first: `first` is longer than `max_interval`",
+    ),
     "jitter": (TRIGGER + "    retries: {jitter: 2}\n", "c.yaml:9:23: triggers.t.retries.jitter: must be at most 1"),
     # webhooks
     "relative": (
