@@ -233,6 +233,7 @@ class Engine:
         self._arm(now)
 
     def _claim_due(self, now: float) -> None:
+        self._claim_again()
         for name in self._due:
             self._claim_of(name, now)
 
@@ -259,11 +260,8 @@ class Engine:
         self._due[name] = math.inf  # whatever is committed while the claim runs lowers it again
         try:
             async with self._reading:
-                claim = await self._backlog.claim(name, list(queue.held), limit, self._limits.in_flight_bytes // 4, began)
-        except StoreUnavailable as error:
-            log.warning("backlog.unreachable", trigger=name, error=str(error))
-            self._due[name] = self._clock.now() + STORE_RETRY
-        else:
+                held = self.dispatcher.claiming(name)
+                claim = await self._backlog.claim(name, held, limit, self._limits.in_flight_bytes // 4, began)
             now = self._clock.monotonic()
             for delivery in claim.deliveries:
                 self.dispatcher.admit(delivery, now)
@@ -271,11 +269,22 @@ class Engine:
             self._due[name] = min(self._due[name], began if len(claim.deliveries) >= limit else due)
             if not claim.deliveries and self._due[name] == math.inf and not queue.held:
                 await self._recount(queue)
+        except StoreUnavailable as error:
+            log.warning("backlog.unreachable", trigger=name, error=str(error))
+            self._due[name] = min(self._due[name], self._clock.now() + STORE_RETRY)
         finally:
             self._claiming.discard(name)
         now = self._clock.monotonic()
         self._pump(now)
+        self._claim_again()
+        self._claim_of(name, now)  # what was committed meanwhile found this claim under way
         self._arm(now)
+
+    def _claim_again(self) -> None:
+        """What was claimed and left memory unsent is due as before."""
+        for name in self.dispatcher.unclaimed:
+            self._due[name] = 0.0
+        self.dispatcher.unclaimed.clear()
 
     async def _recount(self, queue: Queue) -> None:
         """Rows may have left the backlog by somebody else's hand (a cancel in SQL); then what memory counts is stale."""
