@@ -45,7 +45,9 @@ class Route:
         self.wire: Wire = (webhook.egress, webhook.allow, webhook.ca, webhook.client_cert, webhook.client_key)
         self.redactor = Redactor((*secrets_of(webhook), *(form for secret in signer.secrets for form in forms_of(secret))))
         self._signer = signer
-        self._base: CIMultiDict[str] = CIMultiDict(webhook.headers)
+        # Named, though we do not mind: what aiohttp is told to leave out costs it more than what it finds in place.
+        self._base: CIMultiDict[str] = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "identity"})
+        self._base.update(webhook.headers)
         self._base[_CONTENT_TYPE] = CONTENT_TYPES[trigger.format]
         self._base[_USER_AGENT] = USER_AGENT
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from cdcd.clock import Clock, SystemClock
@@ -41,7 +40,6 @@ DRAIN = 64 * 1024
 """Bytes beyond the kept ones that are read and dropped to keep a connection; it is closed when more come."""
 
 _LARGE = 1 << 20  # aiohttp writes a larger body piece by piece only when it comes from a file
-_AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 class Sender:
@@ -93,7 +91,6 @@ class Sender:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=_AUTOMATIC,
                 trust_env=False,
             )
         return session
@@ -101,43 +98,70 @@ class Sender:
     async def send(self, delivery: Delivery, trigger: Trigger) -> Attempt:
         """Make one attempt; raises only when cancelled."""
         route, session = self._routes[trigger.name]
-        clock = self._clock
-        started, begun = clock.now(), clock.monotonic()
-        number = delivery.attempts + 1
+        made = _Made(delivery.attempts + 1, self._clock)
         if len(delivery.event.data) > self._limits.payload:
-            return Attempt(
-                number, started, 0.0, 0, "", _too_large(len(delivery.event.data), self._limits.payload), refused=True
-            )
+            return made.refused(_too_large(len(delivery.event.data), self._limits.payload))
         body = envelope(delivery, delivery.event)
-        headers, token = route.headers(delivery.id, body, started)
+        headers, token = route.headers(delivery.id, body, made.started)
         dial = Dial()
         current_dial.set(dial)
         try:
             try:
-                response = await _post(session, route, headers, body)
+                response = await session.post(
+                    route.url, data=_data(body), headers=headers, timeout=route.timeout, allow_redirects=False
+                )
             except FAILURES as error:
-                if dial.dialled or not is_closed_by_peer(error) or clock.monotonic() - begun > STALE_WITHIN:
+                if dial.dialled or not is_closed_by_peer(error) or made.seconds() > STALE_WITHIN:
                     raise
-                response = await _post(session, route, headers, body)
-            answer = await _read(response, self._limits.response)
+                response = await session.post(
+                    route.url, data=_data(body), headers=headers, timeout=route.timeout, allow_redirects=False
+                )
+            content = response.content
+            if content.is_eof() and content.exception() is None:  # the body came together with the head: the usual case
+                answer = content.read_nowait(-1)
+            else:
+                answer = await _read(response, self._limits.response)
         except FAILURES as error:
-            refused = dial.refused if not dial.dialled else ""
-            said = refused or route.redactor.clean(words(error, route.timeout.total or 0.0), token)
-            return Attempt(number, started, clock.monotonic() - begun, 0, "", said, refused=bool(refused))
+            if dial.refused and not dial.dialled:
+                return made.refused(dial.refused)
+            return made.unanswered(route.redactor.clean(words(error, route.timeout.total or 0.0), token))
+        return made.answered(route, response, answer, token, self._limits.response)
+
+
+class _Made:
+    """An attempt in the making: what it becomes."""
+
+    __slots__ = ("_begun", "_clock", "_number", "started")
+
+    def __init__(self, number: int, clock: Clock) -> None:
+        self._number = number
+        self._clock = clock
+        self.started = clock.now()
+        self._begun = clock.monotonic()
+
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return self._clock.monotonic() - self._begun
+
+    def refused(self, why: str) -> Attempt:
+        return Attempt(self._number, self.started, self.seconds(), 0, "", why, refused=True)
+
+    def unanswered(self, why: str) -> Attempt:
+        return Attempt(self._number, self.started, self.seconds(), 0, "", why)
+
+    def answered(self, route: Route, response: aiohttp.ClientResponse, answer: bytes, token: str, limit: int) -> Attempt:
         status = response.status
-        text = route.redactor.text(answer, self._limits.response, token) if answer else ""
-        duration = clock.monotonic() - begun
+        text = route.redactor.text(answer, limit, token) if answer else ""
         if 200 <= status < 300:
-            return Attempt(number, started, duration, status, text)
-        said = route.redactor.clean(_refusal(response, route.url), token)
+            return Attempt(self._number, self.started, self.seconds(), status, text)
         asked = response.headers.get("Retry-After")
-        after = None if asked is None else retry_after(asked, clock.now())
-        return Attempt(number, started, duration, status, text, said, after)
+        after = None if asked is None else retry_after(asked, self._clock.now())
+        why = route.redactor.clean(_refusal(response, route.url), token)
+        return Attempt(self._number, self.started, self.seconds(), status, text, why, after)
 
 
-async def _post(session: aiohttp.ClientSession, route: Route, headers: CIMultiDict[str], body: bytes) -> aiohttp.ClientResponse:
-    data: bytes | io.BytesIO = body if len(body) < _LARGE else io.BytesIO(body)
-    return await session.post(route.url, data=data, headers=headers, timeout=route.timeout, allow_redirects=False)
+def _data(body: bytes) -> bytes | io.BytesIO:
+    return body if len(body) < _LARGE else io.BytesIO(body)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -147,12 +171,6 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     that the connection can be used again; a large one is not: the connection is closed.
     """
     content = response.content
-    if content.is_eof():  # it came together with the head: the usual case
-        try:
-            body = content.read_nowait(-1)
-        except aiohttp.ClientError:
-            body = b""
-        return body[: limit + 1]
     pieces = []
     size = 0
     length = response.content_length
