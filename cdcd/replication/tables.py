@@ -74,7 +74,7 @@ WITH identity AS (
     FROM pg_catalog.pg_class c WHERE c.relkind IN ('r', 'p')
 )
 SELECT n.nspname, c.relname, c.oid::bigint, c.relkind::text, c.relreplident::text, c.relpersistence::text,
-       (SELECT array_agg(ARRAY[a.attname::text, a.atttypid::text, (a.attgenerated <> '')::text] ORDER BY a.attnum)
+       (SELECT array_agg(ARRAY[a.attname::text, a.atttypid::text, a.attgenerated::text] ORDER BY a.attnum)
         FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        (SELECT array_agg(a.attname::text ORDER BY k.place)
         FROM pg_catalog.pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place), pg_catalog.pg_attribute a
@@ -151,11 +151,15 @@ def _table(row: Sequence[object]) -> TableInfo:
         kind="partitioned" if kind == "p" else "table",
         columns=names,
         type_oids=tuple(int(type_oid) for _, type_oid, _ in described),
-        generated=frozenset(column for column, _, computed in described if computed == "true"),
+        generated=frozenset(column for column, _, computed in described if computed),
         replica_identity=identity,  # type: ignore[arg-type]  # one of pg_class.relreplident's four
         primary_key=tuple(primary_key or ()),  # type: ignore[arg-type]  # text[]
         identity_columns=known,
-        identity_usable=bool(known) or identity == "f",
+        # The server refuses updates when the identity has a column that cannot be published: a virtual generated one.
+        identity_usable=(identity == "f"
+        and not any(computed == "v" for _, _, computed in described))
+        or (identity != "f"
+        and bool(known)),
         persistence={"p": "permanent", "u": "unlogged"}.get(str(persistence), "temporary"),  # type: ignore[arg-type]
         root=tuple(root) if root else None,  # type: ignore[arg-type]  # text[2]
     )
