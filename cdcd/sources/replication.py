@@ -101,6 +101,7 @@ class ReplicationSource:
         self._newest = 0  # commit of the newest transaction of which something may be recorded
         self._commit_time = 0  # of the last transaction that was read whole
         self._recorded = 0  # settled position that the store holds
+        self._recorded_newest = 0  # and up to where it may hold deliveries
 
     # Life
 
@@ -140,7 +141,7 @@ class ReplicationSource:
         if first:
             self._progress = Progress(opened.start)
             self._recorded = min(known.settled, opened.start) if known is not None else 0
-            self._look_up_to = self._newest = known.recorded if known is not None else 0
+            self._look_up_to = self._newest = self._recorded_newest = known.recorded if known is not None else 0
         self._end = max(self._end, opened.start)
         self._opened = opened
         self._stream = opened.stream
@@ -282,15 +283,19 @@ class ReplicationSource:
     # The recorder's side (Tracked)
 
     def position_to_record(self) -> Position | None:
-        """What holds once everything settled so far is committed; None when that is in the store already."""
+        """What holds once everything settled so far is committed; None when that is in the store already.
+
+        Behind a delivery that is still under way others are recorded: then the settled position stands, and the newest moves.
+        """
         settled = self._progress.settled
-        if self._opened is None or settled <= self._recorded:
+        if self._opened is None or (settled <= self._recorded and self._newest <= self._recorded_newest):
             return None
         return Position(self._database.name, settled, self._newest, self._commit_time, self._opened.identity)
 
     def position_recorded(self, position: Position) -> None:
         """The store holds `position`: the server may forget what lies before."""
         self._recorded = max(self._recorded, position.settled)
+        self._recorded_newest = max(self._recorded_newest, position.recorded)
         failpoints.hit("source.recorded")
         if self._stream is not None:
             self._stream.confirm(self._recorded)
