@@ -31,6 +31,7 @@ from cdcd.replication.tuples import Tuple, split
 _INSERT = ord("I")
 _NEW = ord("N")
 _OLD_KINDS: dict[int, OldKind] = {ord("K"): "key", ord("O"): "full"}
+_new = tuple.__new__  # a named tuple's own constructor is a Python function that does this
 _ROW = Struct(">IBH").unpack_from  # relation, kind of tuple, number of columns
 _COUNT = Struct(">BH").unpack_from  # kind of tuple, number of columns
 
@@ -72,6 +73,8 @@ class Decoder:
         data = payload if isinstance(payload, bytes) else bytes(payload)
         if len(data) <= start:
             raise DecodeError("message", "kind", 1, 0)
+        if data[start] == _INSERT:  # most messages are: spare them the way through the table
+            return self._insert(data, start + 1)
         if (decode := self._decoders.get(data[start])) is None:
             raise DecodeError("message", "kind", "one of " + "".join(map(chr, self._decoders)), data[start : start + 1])
         return decode(data, start + 1)
@@ -104,7 +107,7 @@ class Decoder:
         row = Tuple("Insert", data, at + 7, count)
         if self._strict:
             row.columns()
-        return Insert(relation, row)
+        return _new(Insert, (relation, row))
 
     def _update(self, data: bytes, at: int) -> Update:
         try:
