@@ -11,6 +11,9 @@ import aiohttp
 FAILURES = (aiohttp.ClientError, OSError, TimeoutError, ValueError, RuntimeError)
 """What a request can raise. ValueError: a URL or header that cannot be sent; RuntimeError: uvloop, for a socket that broke."""
 
+CONNECTING_SHARE = 0.9
+"""Share of a trigger's timeout in which the connection must stand, so that one that never does can be told from a slow answer."""
+
 _CERTIFICATE = {
     9: "TLS certificate is not valid yet",
     10: "TLS certificate expired",
@@ -49,7 +52,7 @@ def words(error: BaseException, timeout: float) -> str:
     """What went wrong. `timeout` is the trigger's, in seconds."""
     match error:
         case aiohttp.ConnectionTimeoutError():
-            return f"no connection within {timeout:g} s"
+            return f"no connection within {timeout * CONNECTING_SHARE:g} s"
         case asyncio.TimeoutError():
             return f"no answer within {timeout:g} s"
         case aiohttp.ClientConnectorDNSError():

@@ -12,6 +12,7 @@ from yarl import URL
 
 from cdcd import __version__
 from cdcd.config.model import Egress, Format, TriggerConfig
+from cdcd.delivery.failure import CONNECTING_SHARE
 from cdcd.delivery.redaction import Redactor, forms_of, secrets_of
 from cdcd.delivery.signing import Signer
 from cdcd.errors import ConfigError
@@ -41,7 +42,7 @@ class Route:
         self.trigger = trigger.name
         self.url = URL(webhook.url)
         self.endpoint = webhook.endpoint
-        self.timeout = aiohttp.ClientTimeout(total=webhook.timeout)
+        self.timeout = aiohttp.ClientTimeout(total=webhook.timeout, sock_connect=webhook.timeout * CONNECTING_SHARE)
         self.wire: Wire = (webhook.egress, webhook.allow, webhook.ca, webhook.client_cert, webhook.client_key)
         self.redactor = Redactor((*secrets_of(webhook), *(form for secret in signer.secrets for form in forms_of(secret))))
         self._signer = signer
