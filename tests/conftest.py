@@ -22,6 +22,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames if name in pyfuncitem.funcargs
     }
     factory = asyncio.new_event_loop if os.environ.get("CDCD_TEST_LOOP") == "asyncio" else uvloop.new_event_loop
+    marker = pyfuncitem.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker else pyfuncitem.config.getoption("timeout") or 180)
+
+    async def bounded() -> None:
+        # pytest-timeout's signal does not wake uvloop, so the test's time is bounded within the loop, a little below it.
+        async with asyncio.timeout(0.9 * limit):
+            await pyfuncitem.obj(**arguments)
+
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(pyfuncitem.obj(**arguments))
+        runner.run(bounded())
     return True

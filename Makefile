@@ -1,0 +1,74 @@
+# Everything works from a fresh clone with Python 3.11 or newer, git and make. `make` alone shows the list.
+# Arguments for the program behind a target go in ARGS:  make demo ARGS="--count 500 --json"
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench bench-small torture setup postgres clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  Arguments go in ARGS, another interpreter in PYTHON:'
+	@echo '    make demo ARGS="--count 500 --json"      make setup PYTHON=/opt/python3.13/bin/python3'
+
+demo: $(VENV)/.demo ## See it work: a shop, an embedded Postgres, a flaky and a dead endpoint, a kill -9
+	$(BIN)/cdcd demo $(ARGS)
+
+test: $(VENV)/.dev ## The tests, on an embedded Postgres (CDCD_TEST_POSTGRES=all: on 14 to 18, after `make postgres`)
+	$(BIN)/pytest -n auto $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Every benchmark, each beside its baseline and its target
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-small: $(VENV)/.dev ## One short round of each benchmark, so that they never rot
+	$(BIN)/python -m benchmarks --small $(ARGS)
+
+torture: $(VENV)/.dev ## The long randomised crash tests
+	$(BIN)/pytest -m torture $(ARGS)
+
+setup: $(VENV)/.dev ## The virtual environment with everything for development
+
+postgres: $(VENV)/.dev ## Fetch PostgreSQL 14 to 17 for the test matrix (18 is embedded)
+	$(BIN)/python tests/fetch_postgres.py $(ARGS)
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info .coverage*
+
+# Any Python from 3.11 on that can make virtual environments. A name may exist and not work (pyenv's shims): it is tried.
+$(BIN)/python:
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 python3 python; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			found="$$python"; \
+			if "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+				echo "$$python -m venv $(VENV)"; \
+				exec "$$python" -m venv $(VENV); \
+			fi; \
+		fi; \
+	done; \
+	if [ -n "$$found" ]; then \
+		echo "$$found cannot make virtual environments: install its venv module (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+	else \
+		echo "cdcd needs Python 3.11 or newer, and none was found; install one, or name it: make setup PYTHON=/path/to/python3." >&2; \
+	fi; \
+	exit 1
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.demo $@
