@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cdcd import __version__
-from cdcd.cli import check, prepare, receive, run
+from cdcd.cli import check, demo, prepare, receive, run, status
 
 app = typer.Typer(
     name="cdcd",
@@ -29,5 +29,5 @@ def _options(
     pass
 
 
-for module in (run, check, prepare, receive):
+for module in (run, check, prepare, status, receive, demo):
     module.register(app)

@@ -1,0 +1,264 @@
+"""`cdcd status`: how each database's slot and each trigger stands, read from the store and the databases themselves.
+
+Nothing is started for it: the embedded event store can be read only while `cdcd run` runs. What cannot be reached is said, and the
+rest is shown.
+"""
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cdcd.config.model import Config, Database
+from cdcd.errors import CdcdError
+from cdcd.event import Position
+from cdcd.replication import slot
+from cdcd.replication.lsn import format_lsn
+from cdcd.replication.refusal import translated as refusals
+from cdcd.replication.slot import SlotState
+from cdcd.replication.walsender import Connection
+from cdcd.sources.opening import connect
+from cdcd.sources.translate import translated
+from cdcd.store.reads import Reads, StoreStatus, TriggerStatus
+from cdcd.store.standing import look
+from cdcd.upkeep.check import capturing
+from cdcd.upkeep.home import Home, find_home
+from cdcd.upkeep.slots import open_transactions, reader
+from cdcd.upkeep.words import ago, size
+
+NEAR = 1 << 20  # bytes: positions of an idle database are recorded only in steps of this
+REACH = 15.0  # seconds
+
+
+@dataclass(slots=True)
+class SlotReport:
+    """A slot. Sizes in bytes. `why_held`: what keeps the WAL that it holds, in words."""
+
+    name: str
+    active: bool
+    reader: str
+    wal_status: str
+    held_bytes: int
+    why_held: str
+    confirmed_lsn: str
+    restart_lsn: str
+    catalog_xmin_age: int | None
+
+
+@dataclass(slots=True)
+class DatabaseReport:
+    """A captured database. `lag_bytes`: written by the server and not settled yet; `settled_time`: of the last settled commit,
+    wall-clock seconds. `others`: slots of other consumers that hold more WAL than ours. `error`: why it could not be looked at."""
+
+    name: str
+    error: str = ""
+    slot: SlotReport | None = None
+    missing_slot: bool = False
+    server_lsn: str = ""
+    settled_lsn: str = ""
+    settled_time: float | None = None
+    lag_bytes: int | None = None
+    others: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TriggerReport:
+    """A trigger. Times are wall-clock seconds. Counts are None when the store could not be read."""
+
+    name: str
+    enabled: bool
+    endpoint: str
+    delivered: int | None = None
+    failed: int | None = None
+    cancelled: int | None = None
+    backlog: int | None = None
+    oldest_unsettled: float | None = None
+    last_error: str = ""
+    last_failed_at: float | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """How all of it stands. `running`: who owns the store, in words; empty: nobody, so cdcd is not running; None: unknown.
+
+    `store_made` False: there is no store yet. `store_error`: why it could not be read. `estimated`: delivered and cancelled come from a sample.
+    """
+
+    project: str
+    at: float
+    since: float
+    store: str
+    store_made: bool = True
+    store_error: str = ""
+    running: str | None = None
+    estimated: bool = False
+    databases: list[DatabaseReport] = field(default_factory=list)
+    triggers: list[TriggerReport] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything could be looked at."""
+        return not self.store_error and not any(database.error for database in self.databases)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as plain values, for JSON."""
+        return {"complete": self.whole, **asdict(self)}
+
+
+async def status(config: Config, since: float) -> Report:
+    """Look at everything; counts are of events since `since` (wall-clock seconds)."""
+    home = await asyncio.to_thread(find_home, config)
+    report = Report(config.project, time.time(), since, home.words)
+    stored = await _read_store(config, home, report)
+    report.databases = list(
+        await asyncio.gather(
+            *(
+                _database(config.databases[name], stored.positions.get(name) if stored else None, report.running)
+                for name in capturing(config)
+            )
+        )
+    )
+    known = stored.triggers if stored else {}
+    for trigger in config.triggers.values():
+        row = TriggerReport(trigger.name, trigger.enabled, trigger.webhook.endpoint)
+        if stored is not None:
+            _count(row, known.get(trigger.name, TriggerStatus()))
+        report.triggers.append(row)
+    for name in sorted(known.keys() - config.triggers.keys()):  # removed from the file, but not from the store
+        if known[name].staged or known[name].failed:
+            row = TriggerReport(name, False, "")
+            _count(row, known[name])
+            report.triggers.append(row)
+    return report
+
+
+def _count(row: TriggerReport, found: TriggerStatus) -> None:
+    row.delivered, row.failed, row.cancelled, row.backlog = found.delivered, found.failed, found.cancelled, found.staged
+    row.oldest_unsettled, row.last_error, row.last_failed_at = found.oldest_staged, found.last_error, found.last_failed_at
+
+
+async def _read_store(config: Config, home: Home, report: Report) -> StoreStatus | None:
+    if home.dsn is None and not home.made:
+        report.running, report.store_made = "", False
+        return StoreStatus()
+    if home.dsn is None:
+        report.running = None if home.denied else ""
+        report.store_error = (
+            "belongs to another user: run as the one that runs cdcd, or as root"
+            if home.denied
+            else "runs only while `cdcd run` does, and it does not run now"
+        )
+        return None
+    reads = Reads(home.dsn, home.schema)
+    try:
+        async with asyncio.timeout(REACH):
+            standing = await look(home.dsn, home.schema, config.project)
+            if not standing.made:
+                report.running, report.store_made = "", False
+                return StoreStatus()
+            report.running = standing.owner
+            found = await reads.status(report.since)
+    except TimeoutError:
+        report.store_error = "no answer in time"
+    except CdcdError as error:
+        report.store_error = error.explain()
+    else:
+        report.estimated = found.estimated
+        return found
+    finally:
+        await reads.close()
+    return None
+
+
+async def _database(database: Database, known: Position | None, running: str | None) -> DatabaseReport:
+    report = DatabaseReport(database.name)
+    if known is not None:
+        report.settled_lsn = format_lsn(known.settled)
+        report.settled_time = known.time / 1e6 if known.time else None
+    try:
+        async with asyncio.timeout(REACH):
+            with translated(database):
+                async with await connect(database, application_name="cdcd status") as catalog:
+                    await _ask(catalog, database, report, known, running)
+    except TimeoutError:
+        report.error = "no answer in time"
+    except CdcdError as error:
+        report.error = error.explain()
+    return report
+
+
+async def _ask(
+    catalog: Connection, database: Database, report: DatabaseReport, known: Position | None, running: str | None
+) -> None:
+    flushed = await slot.flushed_lsn(catalog)
+    report.server_lsn = format_lsn(flushed)
+    state = await slot.inspect(catalog, database.slot)
+    if state is None:
+        report.missing_slot = True
+        return
+    settled = max(known.settled if known is not None else 0, state.confirmed_flush or 0)
+    report.lag_bytes = max(0, flushed - settled)
+    with refusals():
+        cursor = await catalog.execute(
+            """
+            SELECT (SELECT age(catalog_xmin) FROM pg_catalog.pg_replication_slots WHERE slot_name = %(slot)s),
+                   ARRAY(SELECT slot_name::text || ' holds ' || pg_catalog.pg_size_pretty(%(flushed)s::pg_lsn - restart_lsn)
+                                || CASE WHEN active THEN '' ELSE ', not active' END
+                         FROM pg_catalog.pg_replication_slots
+                         WHERE slot_name <> %(slot)s AND restart_lsn < %(restart)s::pg_lsn
+                           AND %(flushed)s::pg_lsn - restart_lsn > %(much)s
+                         ORDER BY restart_lsn LIMIT 5)
+            """,
+            {
+                "slot": database.slot,
+                "flushed": report.server_lsn,
+                "restart": format_lsn(state.restart_lsn or flushed),
+                "much": 64 << 20,
+            },
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    age, report.others = row
+    report.slot = SlotReport(
+        name=state.name,
+        active=state.active_pid is not None,
+        reader=await reader(catalog, state.active_pid) if state.active_pid is not None else "",
+        wal_status=state.wal_status or "",
+        held_bytes=state.retained_bytes,
+        why_held=await _why_held(catalog, state, flushed, known, running),
+        confirmed_lsn=format_lsn(state.confirmed_flush or 0),
+        restart_lsn=format_lsn(state.restart_lsn or 0),
+        catalog_xmin_age=age,
+    )
+
+
+async def _why_held(catalog: Connection, state: SlotState, flushed: int, known: Position | None, running: str | None) -> str:
+    """What keeps the WAL behind `restart_lsn`, in words."""
+    if state.lost:
+        return f"the slot was invalidated ({state.invalidation_reason or 'lost'}): `cdcd setup --accept-gap` begins anew"
+    if state.active_pid is None:
+        if running:
+            return "nobody reads the slot although cdcd runs: it is connecting, or see its log"
+        return "nobody reads the slot: cdcd is not running" + ("" if running == "" else ", or cannot connect")
+    confirmed, restart = state.confirmed_flush or 0, state.restart_lsn or 0
+    unconfirmed = flushed - confirmed
+    if known is not None and known.settled > confirmed + NEAR:
+        return f"{size(known.settled - confirmed)} is settled and about to be confirmed"
+    if unconfirmed > max(NEAR, confirmed - restart):
+        return f"{size(unconfirmed)} is not settled yet: cdcd is reading it, or waits for room or for the event store (see its log)"
+    if confirmed - restart > 16 * NEAR:
+        waiting = await open_transactions(catalog)
+        return "the server keeps it for transactions that are open, or moves on at its next checkpoint" + (
+            f": {', '.join(waiting[:3])}" if waiting else ""
+        )
+    return "the usual: the server frees WAL in whole segments, at checkpoints"
+
+
+def behind(report: DatabaseReport, now: float) -> str:
+    """How far a database is behind, in words."""
+    if report.lag_bytes is None:
+        return ""
+    last = f"; last settled commit {ago(now - report.settled_time)} ago" if report.settled_time else ""
+    if report.lag_bytes < NEAR:
+        return f"up to date{last}"
+    return f"{size(report.lag_bytes)} behind{last}"
