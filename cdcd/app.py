@@ -72,6 +72,8 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until stopped; raises what a part failed with."""
+        for warning in self.config.warnings:
+            log.warning("config.warning", warning=warning)
         parts = self._parts()
         await self.supervisor.run(parts, self._ready)
 
@@ -105,7 +107,7 @@ class Daemon:
         def recorded(records: list[Record]) -> None:
             engine.recorded(records)
 
-        recorder = Recorder(dsn, schema, project, clock, failed, tracked, recorded)
+        recorder = Recorder(dsn, schema, project, clock, failed, tracked, recorded, deadline=config.limits.shutdown)
         engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed)
         wanted = {trigger.config.database for trigger in triggers}
         for database in config.databases.values():

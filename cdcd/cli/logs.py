@@ -1,5 +1,6 @@
 """How the daemon's log looks: a console on a terminal, one JSON object a line otherwise. Always on stderr."""
 
+import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any
@@ -14,6 +15,8 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
 
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Set up structlog. `json` None: JSON unless stderr is a terminal. `level` is one of debug, info, warning, error."""
+    # psycopg tells of broken connections by itself too; they come here translated.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     render: structlog.typing.Processor = structlog.dev.ConsoleRenderer()
     if not sys.stderr.isatty() if json is None else json:
         render = _json
