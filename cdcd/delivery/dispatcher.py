@@ -112,7 +112,7 @@ class Dispatcher:
         if queue.backlog.holds(delivery) or (
             endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
         ):
-            return self._stage_live(queue, lanes_of(delivery), now) + self._stage(queue, delivery, now)
+            return [*self._stage_live(queue, lanes_of(delivery)), self._stage(queue, delivery)]
         queue.live += 1
         self._arrivals.append(delivery)
         self._enqueue(queue, delivery)
@@ -232,12 +232,12 @@ class Dispatcher:
             delivery.holds += 1  # until the record below is committed
         self._leave(queue, delivery)
         if isinstance(outcome, Retry):
-            records = self._try_again(queue, delivery, attempt, outcome, now)
+            records = self._try_again(queue, delivery, attempt, outcome)
         else:
             records = [self._final(queue, delivery, attempt, outcome)]
             self._pass(queue, delivery)
         if opened:
-            records += self._stage_endpoint(endpoint, now)
+            records += self._stage_endpoint(endpoint)
         self._list(queue)
         return records
 
@@ -254,12 +254,9 @@ class Dispatcher:
             if not following.gates:
                 queue.ready.append(following)
 
-    def _try_again(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Retry, now: float) -> list[Record]:
+    def _try_again(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Retry) -> list[Record]:
         queue.retried += 1
-        records = [Record(delivery, Status.STAGED, delivery.staged, attempt, outcome.due_at, outcome.why)]
-        if not delivery.staged:
-            records += self._backlogged(queue, delivery, now)
-        return records + self._clear(queue, self._keys(delivery), now)
+        return [self._join(queue, delivery, attempt, outcome.due_at, outcome.why), *self._clear(queue, self._keys(delivery))]
 
     def _final(self, queue: Queue, delivery: Delivery, attempt: Attempt, outcome: Delivered | GiveUp) -> Record:
         if isinstance(outcome, Delivered):
@@ -291,7 +288,7 @@ class Dispatcher:
         self._forget_gone()
         while self._arrivals and self._arrivals[0].taken_at <= latest:
             delivery = self._arrivals[0]
-            records += self._clear(self.queues[delivery.trigger], self._keys(delivery), now)
+            records += self._clear(self.queues[delivery.trigger], self._keys(delivery))
             self._forget_gone()  # it is staged now
         return records
 
@@ -303,33 +300,37 @@ class Dispatcher:
     def relieve(self, now: float) -> list[Record]:
         """A source has waited too long for room: stage what waits in memory for the trigger that takes most of it."""
         worst = max(self.queues.values(), key=lambda queue: queue.live, default=None)
-        return self._stage_live(worst, list(worst.lanes), now) if worst is not None and worst.live else []
+        return self._stage_live(worst, worst.lanes) if worst is not None and worst.live else []
 
-    def _stage(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
+    def _stage(self, queue: Queue, delivery: Delivery) -> Record:
         delivery.gone = True
-        record = Record(delivery, Status.STAGED, False, due_at=0.0)
-        return [record, *self._backlogged(queue, delivery, now)]
+        return self._join(queue, delivery)
 
-    def _backlogged(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
-        delivery.staged = True
-        return self._stage_live(queue, list(queue.lanes), now) if queue.backlog.add(delivery) else []
-
-    def _stage_in_place(self, queue: Queue, delivery: Delivery, now: float) -> list[Record]:
+    def _stage_in_place(self, queue: Queue, delivery: Delivery) -> Record:
         """Stage the delivery that is being sent: it stays in memory, held, until its attempt ends."""
-        record = Record(delivery, Status.STAGED, False, due_at=0.0)
         queue.live -= 1
         queue.claimed += 1
         self._hold(queue, delivery)
         delivery.holds += 1  # this record
         queue.moved.update(self._keys(delivery))
-        return [record, *self._backlogged(queue, delivery, now)]
+        return self._join(queue, delivery)
 
-    def _stage_live(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
+    @staticmethod
+    @staticmethod
+    def _join(queue: Queue, delivery: Delivery, attempt: Attempt | None = None, due_at: float = 0.0, why: str = "") -> Record:
+        """It joins the backlog, or moves on in it."""
+        record = Record(delivery, Status.STAGED, delivery.staged, attempt, due_at, why)
+        if not delivery.staged:
+            delivery.staged = True
+            queue.backlog.add(delivery)
+        return record
+
+    def _stage_live(self, queue: Queue, keys: Iterable[str]) -> list[Record]:
         """Clear those of these lanes that are live."""
         live = [key for key in keys if (lane := queue.lanes.get(key)) is not None and not lane[0].staged]
-        return self._clear(queue, live, now) if live else []
+        return self._clear(queue, live) if live else []
 
-    def _clear(self, queue: Queue, keys: Iterable[str], now: float) -> list[Record]:
+    def _clear(self, queue: Queue, keys: Iterable[str]) -> list[Record]:
         """Take everything that waits in these lanes, and in lanes that share a delivery with them, out of memory: live ones are
         staged in order of arrival, claimed ones are in the store already. One that is being sent is staged in place."""
         found: dict[int, Delivery] = {}
@@ -360,18 +361,18 @@ class Dispatcher:
                 if delivery.staged:
                     self.unclaimed.add(queue.name)
                 else:
-                    records += self._stage(queue, delivery, now)
+                    records.append(self._stage(queue, delivery))
             elif not delivery.staged:
-                records += self._stage_in_place(queue, delivery, now)
+                records.append(self._stage_in_place(queue, delivery))
         if len(queue.ready) > 2 * (queue.live + queue.claimed) + 64:
             queue.ready = deque(delivery for delivery in queue.ready if not delivery.gone)
         return records
 
-    def _stage_endpoint(self, endpoint: Endpoint, now: float) -> list[Record]:
+    def _stage_endpoint(self, endpoint: Endpoint) -> list[Record]:
         records: list[Record] = []
         for queue in self.queues.values():
             if queue.endpoint is endpoint:
-                records += self._clear(queue, list(queue.lanes), now)
+                records += self._clear(queue, queue.lanes)
         return records
 
     # Budgets and holds

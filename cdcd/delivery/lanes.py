@@ -42,17 +42,15 @@ class Backlog:
             return False
         return self._lanes is None or delivery.lane in self._lanes or delivery.also in self._lanes
 
-    def add(self, delivery: Delivery) -> bool:
-        """A delivery was given to the recorder as staged. True when this flooded the trigger."""
+    def add(self, delivery: Delivery) -> None:
+        """A delivery was given to the recorder as staged."""
         self.count += 1
         if self._lanes is None:
-            return False
+            return
         for lane in lanes_of(delivery):
             self._lanes[lane] = self._lanes.get(lane, 0) + 1
         if len(self._lanes) > self._most:
             self._lanes = None
-            return True
-        return False
 
     def remove(self, delivery: Delivery) -> None:
         """A staged delivery is final, and that is committed."""
