@@ -20,7 +20,6 @@ from cdcd.upkeep.status import DatabaseReport, Report, TriggerReport, behind
 from cdcd.upkeep.status import status as look
 from cdcd.upkeep.words import ago, size
 
-
 MUCH_XMIN = 1_000_000  # transactions whose dead catalog rows cannot be vacuumed
 
 

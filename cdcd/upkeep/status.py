@@ -81,7 +81,8 @@ class TriggerReport:
 class Report:
     """How all of it stands. `running`: who owns the store, in words; empty: nobody, so cdcd is not running; None: unknown.
 
-    `store_made` False: there is no store yet. `store_error`: why it could not be read. `estimated`: delivered and cancelled come from a sample.
+    `store_made` False: there is no store yet. `store_error`: why it could not be read. `estimated`: delivered and cancelled come
+    from a sample.
     """
 
     project: str
