@@ -65,7 +65,7 @@ async def _main(folder: Path, rate: float, count: int | None, seed: int, as_json
             print(orjson.dumps(stage.account.result()).decode())
         else:
             final(console, stage)
-            console.print(f"Play on: the configuration is {stage.config}, the logs are in {folder}.")
+            console.print(f"The configuration ({stage.config.name}) and the logs are in {folder}.")
     except CdcdError as error:
         print(error.explain(), file=sys.stderr)
         return 1
