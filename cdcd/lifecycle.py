@@ -100,24 +100,25 @@ class Supervisor:
                 if self._stopping.is_set():
                     break
                 self._started.append(part)
-                await self._unless_aborted(part.start())
+                await self._until(self._stopping, part.start())
             else:
                 await ready()
                 await self._stopping.wait()
         finally:
             while self._started:
-                await self._unless_aborted(self._started.pop().stop())
+                await self._until(self._aborted, self._started.pop().stop())
         if self._failure is not None:
             raise self._failure
 
-    async def _unless_aborted(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _until(self, over: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, but cancel it when `over` is set: a start that waits for something ends with the first signal."""
         doing = asyncio.ensure_future(work)
-        aborted = asyncio.ensure_future(self._aborted.wait())
+        waiting = asyncio.ensure_future(over.wait())
         try:
-            await asyncio.wait({doing, aborted}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if not doing.done():
                 doing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await doing
         finally:
-            aborted.cancel()
+            waiting.cancel()

@@ -80,9 +80,18 @@ class Engine:
     # Life
 
     async def start(self) -> None:
-        """Learn what the store holds, and begin with what is due."""
-        if self._accepting:
-            return
+        """Learn what the store holds, and begin with what is due. Waits for a store that is unavailable."""
+        while not self._accepting:
+            try:
+                await self._restore()
+            except StoreUnavailable as error:
+                log.warning("backlog.unreachable", error=str(error), retry_in=STORE_RETRY)
+                await asyncio.sleep(STORE_RETRY)
+            else:
+                self._accepting = True
+                self._advance()
+
+    async def _restore(self) -> None:
         counts = await self._backlog.counts()
         for name, count in counts.items():
             queue = self.dispatcher.queues.get(name)
@@ -92,8 +101,6 @@ class Engine:
             queue.backlog.restore(count, await self._backlog.lanes(name, MOST_LANES))
             self._due[name] = 0.0
             log.info("backlog.found", trigger=name, deliveries=count)
-        self._accepting = True
-        self._advance()
 
     async def stop(self) -> None:
         """Send nothing new; let attempts under way end until `limits.shutdown`, then break them off."""

@@ -97,7 +97,12 @@ class EmbeddedPostgres:
             await self._start()
 
     async def _start(self) -> None:
-        await asyncio.to_thread(self.server.start)
+        starting = asyncio.ensure_future(asyncio.to_thread(self.server.start))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})  # a thread cannot be cancelled, and `stop` must find what it started
+            raise
         self._wanted = True
         process = self.server.process
         loop = asyncio.get_running_loop()
