@@ -82,7 +82,7 @@ class Limits:
     in_flight_bytes: int = 64 * 1024 * 1024
     payload: int = 16 * 1024 * 1024
     response: int = 64 * 1024
-    concurrency: int = 128
+    concurrency: int = 256
     endpoint_concurrency: int = 64
     spill_after: float = 1.0
     shutdown: float = 10.0

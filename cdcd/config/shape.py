@@ -121,7 +121,7 @@ class LimitsShape(Shape):
     """The largest event data that is sent. What is larger is recorded as `failed`."""
     response: Annotated[Size, Field(ge=0)] = Field(default=64 * 2**10, json_schema_extra={"default": "64KiB"})
     """How much of an endpoint's answer is read and recorded."""
-    concurrency: Annotated[Count, Field(ge=1)] = 128
+    concurrency: Annotated[Count, Field(ge=1)] = 256
     """Requests under way at once, in all."""
     endpoint_concurrency: Annotated[Count, Field(ge=1)] = 64
     """Requests under way at once to one endpoint (scheme, host, port)."""

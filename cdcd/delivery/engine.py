@@ -321,6 +321,8 @@ class Engine:
                 when = min(when, max(circuit.open_until, now + due - wall))
             elif due > wall:
                 when = min(when, now + due - wall)
+            else:
+                self._claim_of(name, now)  # it became due since somebody last looked
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
