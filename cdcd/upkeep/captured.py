@@ -180,17 +180,18 @@ def _check_identity(section: Section, trigger: Trigger, info: TableInfo, catalog
     if not partial:
         return
     fix = "\n".join(f"ALTER TABLE {quoted(*name)} REPLICA IDENTITY FULL;" for name in partial)
+    key = info.primary_key if info.replica_identity == "f" else info.identity_columns  # what those leaves send
     for option, expression in (("when", trigger.when), ("key", trigger.key)):
         if expression is None:
             continue
-        beyond = sorted({c for root, c in expression.columns_used if root == "old"} - set(info.identity_columns))
+        beyond = sorted({c for root, c in expression.columns_used if root == "old"} - set(key))
         beyond = [column for column in beyond if column in info.columns]
         if beyond or "old" in expression.whole:
             what = ", ".join(f"old.{column}" for column in beyond) or "the whole old row"
             section.mistake(
                 "identity",
-                f"{_place(trigger, option)}it asks for {what}, but {info.full_name} sends only its key of an old row "
-                f"({', '.join(info.identity_columns)}): such changes would be recorded as failed",
+                f"{_place(trigger, option)}it asks for {what}, but {_names(info, partial)} sends only its key of an old row "
+                f"({', '.join(key)}): such changes would be recorded as failed",
                 fix,
             )
     if trigger.columns and "DB_UPDATE" in trigger.types and not _told(section, info, fix):
@@ -208,6 +209,13 @@ def _check_identity(section: Section, trigger: Trigger, info: TableInfo, catalog
             "theirs counts, and `before` differs between them",
             fix if info.replica_identity == "f" else "ALTER TABLE <partition> REPLICA IDENTITY DEFAULT;  -- or as the others",
         )
+
+
+def _names(info: TableInfo, partial: Sequence[tuple[str, str]]) -> str:
+    """The table, or its partitions where it is they."""
+    if info.kind == "table":
+        return info.full_name
+    return f"{info.full_name} (in {', '.join('.'.join(name) for name in partial[:3])}{', ...' if len(partial) > 3 else ''})"
 
 
 def _told(section: Section, info: TableInfo, fix: str) -> bool:
