@@ -59,10 +59,7 @@ class Redactor:
         if not body:
             return ""
         cut = len(body) > limit
-        text = body[:limit].decode(errors="replace")
-        if "\0" in text:
-            text = text.replace("\0", "")
-        text = self.clean(text, token)
+        text = self.clean(body[:limit].decode(errors="replace"), token)
         if cut:
             text = self._without_piece(text, token)
         if len(text) * 4 > limit:
@@ -70,7 +67,11 @@ class Redactor:
         return text
 
     def clean(self, text: str, token: str = "") -> str:
-        """`text` with every secret, and `token`, replaced."""
+        """`text` with every secret, and `token`, replaced, and nothing in it that cannot be stored (NUL, lone surrogates)."""
+        if not text.isascii():
+            text = text.encode(errors="replace").decode()
+        if "\0" in text:
+            text = text.replace("\0", "")
         if token and token in text:
             text = text.replace(token, REDACTED)
         for secret in self._secrets:

@@ -409,3 +409,28 @@ async def test_start_and_stop_twice() -> None:
         assert (await part.send(delivery(), hook)).status == 200
         await part.stop()
         await part.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: http://h/\xff\xfe\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: \xff\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 503 \xff\xfe\r\nRetry-After: \xff\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nLocation: a\0b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 OK\r\nLocation: " + b"x" * 7000 + b"\r\nContent-Length: 0\r\n\r\n",
+        b"\xff\0\xfe nonsense \0\r\n\r\n",
+    ],
+)
+async def test_odd_bytes_in_the_head_never_make_words_that_cannot_be_stored(answer: bytes) -> None:
+    async def handle(here: Endpoint, reader: Reader, writer: Writer) -> None:
+        await here.request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with endpoint(handle) as here, sender(hook := trigger(here.origin)) as part:
+        attempt = await part.send(delivery(), hook)
+        for text in (attempt.error, attempt.response):
+            assert text.encode().decode() == text
+            assert "\0" not in text
+            assert len(text) < 1000

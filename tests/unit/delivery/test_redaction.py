@@ -73,3 +73,8 @@ def test_the_text_is_storable_and_within_its_size(body: bytes, limit: int) -> No
     text = REDACTOR.text(body[: limit + 1], limit, "")
     assert len(text.encode()) <= limit
     assert "\0" not in text
+
+
+def test_words_from_a_header_that_is_not_utf8_can_be_stored() -> None:
+    odd = b"set url to /\xff\0x".decode("utf-8", "surrogateescape")
+    assert REDACTOR.clean(odd) == "set url to /?x"
