@@ -248,6 +248,9 @@ class _Link:
                     if writer.can_write_eof() and not writer.is_closing():
                         writer.write_eof()
                     return
+                if writer.is_closing():  # uvloop's raises RuntimeError
+                    self.close()
+                    return
                 writer.write(chunk)
                 await writer.drain()
                 rate = self._proxy.pace()[1]

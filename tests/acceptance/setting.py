@@ -69,13 +69,12 @@ class Setting:
         """The rows of a query, without holding the event loop up."""
         return await asyncio.to_thread(self.database.execute, query, parameters)
 
-    async def until(self, query: str, wanted: object, timeout: float = 30.0) -> None:
+    async def until(self, query: str, wanted: int | str | Callable[[Any], bool], timeout: float = 30.0) -> None:
         """Wait until `query` gives the one value `wanted`, or one that `wanted`, a predicate, takes."""
         deadline = time.monotonic() + timeout
-        right = wanted if isinstance(wanted, Callable) else lambda value: value == wanted  # type: ignore[arg-type]
         while True:
             ((value,),) = await self.ask(query)
-            if right(value):
+            if wanted(value) if callable(wanted) else value == wanted:
                 return
             if time.monotonic() > deadline:
                 raise AssertionError(f"{query}: {value!r} after {timeout} s, not {wanted!r}")

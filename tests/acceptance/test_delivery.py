@@ -1,5 +1,6 @@
 """What is committed is delivered, signed, in order and recorded; what fails is tried again, and the rest goes on."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ async def test_the_waits_grow_and_then_it_has_failed(tmp_path: Path, database: D
             await setting.ask("INSERT INTO t VALUES (1, 'a')")
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'failed'", 1)
         at = [request.monotonic for request in endpoint.requests]
-        waits = [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+        waits = [later - earlier for earlier, later in itertools.pairwise(at)]
         assert len(waits) == 3
         assert all(wait >= least for wait, least in zip(waits, (0.05, 0.15, 0.45), strict=True))
         ((attempts, remark),) = await setting.ask("SELECT attempts, remark FROM cdcd.event_logs")
