@@ -20,7 +20,7 @@ from cdcd.config.model import Limits
 from cdcd.delivery.failure import FAILURES, is_closed_by_peer, words
 from cdcd.delivery.guard import Dial, Guard, current_dial
 from cdcd.delivery.outcome import retry_after
-from cdcd.delivery.request import Route, Wire, tls
+from cdcd.delivery.request import PreparedRequest, Route, Wire, tls
 from cdcd.delivery.signing import Signer
 from cdcd.errors import ConfigError
 from cdcd.event import Attempt, Delivery
@@ -91,6 +91,7 @@ class Sender:
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                request_class=PreparedRequest,
                 trust_env=False,
             )
         return session
