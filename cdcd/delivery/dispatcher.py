@@ -124,21 +124,25 @@ class Dispatcher:
         queue.moved.clear()
         return list(queue.held)
 
-    def admit(self, delivery: Delivery, now: float) -> None:
+    def admit(self, delivery: Delivery, now: float) -> list[Record]:
         """Take a delivery claimed from the store: the front of its lane there, or next behind one that was admitted.
 
         It is left to the next claim when its endpoint is not to be sent to any more, or when the claim may have seen a delivery
         that was staged in place after the claim began, and so was not left out: that one is under way, or its outcome newer.
+        One that cannot be sent (its event is gone) is final at once.
         """
         queue = self.queues[delivery.trigger]
         if not queue.endpoint.circuit.ready(now) or not queue.moved.isdisjoint(self._keys(delivery)):
             queue.moved.update(self._keys(delivery))  # nor may anything behind it pass
             self.unclaimed.add(queue.name)
-            return
+            return []
         delivery.taken_at = now
         self._hold(queue, delivery)
+        if delivery.error:
+            return [self._failed_unsent(queue, delivery)]
         queue.claimed += 1
         self._enqueue(queue, delivery)
+        return []
 
     def _enqueue(self, queue: Queue, delivery: Delivery) -> None:
         self.usage.count += 1
@@ -269,7 +273,7 @@ class Dispatcher:
         queue.failed += 1
         queue.last_error = delivery.error
         delivery.gone = True
-        return Record(delivery, Status.FAILED, False, reason=delivery.error)
+        return Record(delivery, Status.FAILED, delivery.staged, reason=delivery.error)
 
     def give_back(self, delivery: Delivery) -> None:
         """An attempt was broken off by the shutdown: nothing is known of it, it is sent again after the next start."""

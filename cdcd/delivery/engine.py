@@ -202,6 +202,8 @@ class Engine:
         self._record(self.dispatcher.finished(delivery, attempt, outcome, now))
         if self._waiting:
             self._make_room()
+        if self.dispatcher.unclaimed:  # the circuit has opened: what was claimed for others too is due when it closes
+            self._advance()
         if was_staged:
             self._claim_of(delivery.trigger, now)
         if not self._accepting:
@@ -271,7 +273,9 @@ class Engine:
                 claim = await self._backlog.claim(name, held, limit, self._limits.in_flight_bytes // 4, began)
             now = self._clock.monotonic()
             for delivery in claim.deliveries:
-                self.dispatcher.admit(delivery, now)
+                if delivery.error:
+                    log.error("delivery.failed", id=delivery.id, trigger=name, reason=delivery.error)
+                self._record(self.dispatcher.admit(delivery, now))
             due = math.inf if claim.next_due is None else claim.next_due
             self._due[name] = min(self._due[name], began if len(claim.deliveries) >= limit else due)
             if not claim.deliveries and self._due[name] == math.inf and not queue.held:

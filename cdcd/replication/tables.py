@@ -174,6 +174,22 @@ def _with_leaves(found: TableInfo, leaves: list[Partition]) -> TableInfo:
     return TableInfo(**(values | {"leaves": odd, "identity_usable": usable}))
 
 
+async def primary_key(connection: Connection, oid: int) -> tuple[str, ...]:
+    """The columns of a table's primary key, in the key's order; empty: none, or no such table."""
+    with translated():
+        cursor = await connection.execute(
+            """
+            SELECT a.attname::text
+            FROM pg_catalog.pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place), pg_catalog.pg_attribute a
+            WHERE i.indrelid = %s AND i.indisprimary AND k.place <= i.indnkeyatts
+              AND a.attrelid = i.indrelid AND a.attnum = k.attnum
+            ORDER BY k.place
+            """,
+            [oid],
+        )
+        return tuple(name for (name,) in await cursor.fetchall())
+
+
 async def type_map(connection: Connection, oids: Iterable[int]) -> dict[int, TypeInfo]:
     """What the types with these OIDs are made of, with what they are made of in turn; those that do not exist any more are left
     out. `.get` of the result is a `values.Resolve`."""

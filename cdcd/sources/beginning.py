@@ -9,9 +9,9 @@ the store knows              the slot                 begin
 nothing                      is missing               make it; begin where it begins
 nothing                      stands at C              at C
 settled S                    stands at C <= S         at S
-settled S                    stands at C > S          PositionLost: somebody else confirmed (S, C]
+settled S, any timeline      stands at C > S          PositionLost: somebody else confirmed (S, C]
 settled S                    is missing or lost       PositionLost: everything since S
-settled S, other timeline    stands at C              at C: after a failover S may lie beyond what the new primary has;
+settled S, other timeline    stands at C <= S         at C: after a failover S may lie beyond what the new primary has;
                                                       what is read again is looked up by id
 settled S, other cluster     (any)                    PositionLost: S means nothing there
 ===========================  =======================  ==============================================================
@@ -58,14 +58,14 @@ def where_to_begin(name: str, known: Position | None, slot: SlotState | None, id
             f"database {name!r}: the slot {slot.name!r} was invalidated ({_why(slot)}); changes since {since} cannot be read any more",
             hint=ACCEPT,
         )
-    if known.identity.get("timeline", identity["timeline"]) != identity["timeline"]:
-        return Beginning(slot.confirmed_flush, moved=True)
     if slot.confirmed_flush > known.settled:
         raise PositionLost(
             f"database {name!r}: the slot {slot.name!r} stands at {format_lsn(slot.confirmed_flush)}, beyond {since} where cdcd had "
             "settled: somebody else read or advanced it, and what lies between was not delivered",
             hint=ACCEPT,
         )
+    if known.identity.get("timeline", identity["timeline"]) != identity["timeline"]:
+        return Beginning(slot.confirmed_flush, moved=True)
     return Beginning(known.settled)
 
 

@@ -3,7 +3,12 @@
 A change that nobody wants costs one look-up. The event's data is built once, when the first trigger matched, and shared by all
 of them. What cannot become a request (an expression that raises, a value that is not JSON, too large) becomes a delivery that
 carries its `error`, so that it is recorded as `failed` with the reason.
+
+A lane is a key of the store's indexes, where an entry has an upper size and text has neither NUL nor lone surrogates. One that is
+long or odd is replaced by a hash, always by the same.
 """
+
+from hashlib import blake2b
 
 from cdcd.config.model import Config, Database
 from cdcd.errors import EventError, PayloadTooLarge
@@ -14,6 +19,10 @@ from cdcd.replication.values import Resolve
 from cdcd.sources.rows import Change, Table, Transaction
 from cdcd.triggers.ids import TransactionIds
 from cdcd.triggers.matcher import Index, TableTriggers
+
+LONGEST_LANE = 400  # characters, of at most 4 bytes: less than the 2704 bytes that an entry of a B-tree may take
+LONGEST_ERROR = 2000  # characters
+LEAST_JSON = 2 / 3  # JSON takes at least so much of the text that the server sent: bytea goes from hexadecimal to base64
 
 
 class Wanted:
@@ -44,6 +53,10 @@ class Matching:
         """The rows that follow belong to `transaction` of the cluster with this system identifier."""
         self._transaction = transaction
         self._ids = TransactionIds(system, transaction.commit_lsn, transaction.xid, transaction.time)
+
+    def forget(self) -> None:
+        """A new stream describes every relation anew."""
+        self._wanted.clear()
 
     def wants(self, relation: Relation) -> bool:
         """Whether any trigger names this relation."""
@@ -78,16 +91,18 @@ class Matching:
             lane, wrong = (None, found) if isinstance(found, EventError) else (found, problem)
             delivery = Delivery(self._ids.id(ordinal, trigger.name), trigger.name, event, lane, checkpoint)
             if wrong is not None:
-                delivery.error = wrong.explain()
-            elif lane == change.subject:
-                delivery.also = change.old_subject
+                delivery.error = wrong.explain()[:LONGEST_ERROR]
+            elif lane is not None:
+                delivery.lane = storable(lane)
+                if lane == change.subject and change.old_subject is not None:
+                    delivery.also = storable(change.old_subject)
             checkpoint.hold()
             self.waiting.append(delivery)
 
     def _event(self, change: Change) -> tuple[Event, EventError | None]:
         problem: EventError | None = None
         try:
-            if change.size > self._limit:
+            if change.size * LEAST_JSON > self._limit:
                 raise _too_large(change.size, self._limit)
             data = change.data()
             if len(data) > self._limit:
@@ -97,6 +112,14 @@ class Matching:
         transaction = change.transaction
         event = Event(change.type, self._source, change.subject, change.subject, transaction.time, data, transaction.commit_lsn)
         return event, problem
+
+
+def storable(lane: str) -> str:
+    """The lane as the store can hold and index it."""
+    if len(lane) <= LONGEST_LANE and lane.isprintable():
+        return lane
+    raw = lane.encode(errors="surrogatepass")
+    return "#" + blake2b(raw, digest_size=20).hexdigest()
 
 
 def _too_large(size: int, limit: int) -> PayloadTooLarge:

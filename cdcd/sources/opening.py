@@ -2,17 +2,22 @@
 
 The order matters: a publication must exist before the WAL that is decoded with it, so it is made before the slot; one that had to be
 made after the slot is healed by moving the slot behind it, which is told as a gap.
+
+A source that starts refuses what its triggers cannot work with. One that runs goes on with what it can read and tells the rest: a
+table that somebody else made or dropped must not stop the others.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
 import psycopg
 import structlog
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from cdcd.config.model import Config, Database
-from cdcd.errors import PositionLost, SourceNotReady
+from cdcd.errors import SourceNotReady, SourceUnavailable
 from cdcd.event import Position
 from cdcd.replication import publication, slot
 from cdcd.replication.errors import NotPermitted
@@ -27,64 +32,102 @@ from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
+# A server that fell silent is given up after about 25 s. A URL that says otherwise wins.
+_CONNECT = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
+
+class HistoryChanged(SourceUnavailable):
+    """A running source cannot go on behind what it has read. It begins again from the stored position, as after a restart, once
+    nothing that it has read is unsettled."""
+
 
 @dataclass(slots=True)
 class Opened:
-    """A stream, where it begins, and what is known of the source."""
+    """A stream, where it begins, and what is known of the source.
+
+    `identity` is what a position belongs to: system identifier, timeline, slot, and the OIDs of the publications.
+    `intact`: up to this LSN the publications are known to have been there.
+    """
 
     stream: ReplicationStream
     start: int
     system: int
     identity: dict[str, str]
     captured: Captured
-    primary_keys: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    intact: int
 
 
 async def connect(database: Database, *, application_name: str = "cdcd") -> psycopg.AsyncConnection[TupleRow]:
     """An ordinary connection for the catalog, in autocommit. Raises ReplicationError."""
     with replication_errors():
-        return await psycopg.AsyncConnection.connect(
-            database.url, autocommit=True, application_name=application_name, connect_timeout=10
-        )
+        given = conninfo_to_dict(database.url)
+        dsn = make_conninfo(database.url, **{name: value for name, value in _CONNECT.items() if name not in given})
+        return await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name=application_name)
+
+
+@contextlib.asynccontextmanager
+async def catalog_of(database: Database) -> AsyncIterator[Connection]:
+    """A connection as `connect` makes it, for a few questions. Whatever breaks within comes out as ReplicationError."""
+    with replication_errors():
+        async with await connect(database) as catalog:
+            yield catalog
 
 
 async def open_stream(
-    config: Config, database: Database, triggers: Sequence[Trigger], known: Position | None, resume: int
+    config: Config,
+    database: Database,
+    triggers: Sequence[Trigger],
+    known: Position | None,
+    *,
+    running: bool = False,
+    resuming: bool = False,
+    intact: int = 0,
+    undecodable: bool = False,
 ) -> Opened:
     """Bring the source in step with the triggers and start streaming.
 
-    `known` is the stored position; `resume` an LSN at which this process had arrived, 0 at its start.
-    Raises SourceNotReady, PositionLost, SourceUnavailable, SlotInUse.
+    `known` is the stored position; with `resuming` the one that this process has arrived at, which must be of the same history.
+    `running`: the source is past its start. `undecodable`: the server could not decode for lack of a publication.
+    Raises SourceNotReady, PositionLost, SourceUnavailable (HistoryChanged), SlotInUse.
     """
     with translated(database):
         who = await identify_system(database.url)
         identity = {"system": who.system_identifier, "timeline": str(who.timeline), "slot": database.slot}
-        async with await connect(database) as catalog:
+        async with catalog_of(database) as catalog:
             captured = await find_tables(catalog, config, database, triggers)
-            refuse(database, captured)
+            if not running:
+                refuse(database, captured)
             state = await slot.inspect(catalog, database.slot)
-            if resume:
-                if state is None or state.lost:
-                    raise PositionLost(
-                        f"database {database.name!r}: the slot {database.slot!r} is gone; changes since {format_lsn(resume)} "
-                        "cannot be read any more",
-                        hint="`cdcd setup --accept-gap` begins anew from now on",
-                    )
-                start: int | None = resume
-            else:
-                beginning = where_to_begin(database.name, known, state, identity)
-                start = beginning.start
-                if beginning.moved:
-                    log.warning("source.new_timeline", database=database.name, timeline=who.timeline, position=start)
-            made = await keep_in_step(catalog, database, captured)
+            beginning = where_to_begin(database.name, known, state, identity)
+            start = beginning.start
+            standing = await publications(catalog, captured)
+            before = known.identity.get("publications", standing) if known is not None else standing
+            remade = undecodable or standing != before or MISSING in standing.split(",")
+            if resuming and (remade or beginning.moved):
+                raise HistoryChanged(
+                    f"database {database.name!r}: its publications or its timeline are not what they were",
+                    hint="reading begins again at the stored position",
+                )
+            if beginning.moved:
+                log.warning(
+                    "source.new_timeline", database=database.name, timeline=who.timeline, position=format_lsn(start or 0)
+                )
+            await keep_in_step(catalog, database, captured, lenient=running)
             if start is None:
                 start = await slot.create(catalog, database.slot, failover=catalog.info.server_version >= 170000)
                 log.info("slot.created", database=database.name, slot=database.slot, position=format_lsn(start))
-            elif made and state is not None:
-                start = max(start, await _heal(catalog, database, start))
+            elif remade:
+                start = max(start, await _heal(catalog, database, min(start, intact or start)))
+            intact = await slot.flushed_lsn(catalog)
+            identity["publications"] = await publications(catalog, captured)
         stream = await ReplicationStream.connect(database.url, database.slot, list(captured.publications), start)
-    keys = {(info.schema, info.name): info.primary_key for info in captured.tables}
-    return Opened(stream, start, int(who.system_identifier), identity, captured, keys)
+    return Opened(stream, start, int(who.system_identifier), identity, captured, intact)
 
 
 def refuse(database: Database, captured: Captured) -> None:
@@ -96,30 +139,48 @@ def refuse(database: Database, captured: Captured) -> None:
         )
 
 
-async def keep_in_step(catalog: Connection, database: Database, captured: Captured) -> bool:
-    """Make the publications hold exactly the captured tables. True when the main one had to be made."""
-    made = await publication.inspect(catalog, database.publication) is None
-    for name, (tables, publish) in captured.publications.items():
-        try:
-            statements = await publication.ensure(catalog, name, tables, publish)
-        except NotPermitted as error:
-            raise SourceNotReady(
-                f"database {database.name!r}: the publication {name!r} must be changed for the triggers, and the role may not: {error}",
-                hint=SETUP,
-            ) from error
-        for statement in statements:
-            log.info("publication.changed", database=database.name, sql=statement)
+MISSING = "-"
+
+
+async def publications(catalog: Connection, captured: Captured) -> str:
+    """The OIDs of the publications, joined by commas; MISSING for one that is not there. One that was made again has another,
+    and what was written while there was none is lost."""
+    states = [await publication.inspect(catalog, name) for name in captured.publications]
+    return ",".join(MISSING if state is None else str(state.oid) for state in states)
+
+
+async def keep_in_step(catalog: Connection, database: Database, captured: Captured, *, lenient: bool = False) -> bool:
+    """Make the publications hold exactly the captured tables, all at once, so that a table that moves from one to the other is
+    always in one. True when one had to be made. `lenient`: a change that the role may not make is only told, if all are there."""
+    made = MISSING in (await publications(catalog, captured)).split(",")
+    statements: list[str] = []
+    name = ""
+    try:
+        async with catalog.transaction():
+            for name, (tables, publish) in captured.publications.items():
+                statements += await publication.ensure(catalog, name, tables, publish)
+    except NotPermitted as error:
+        refused = SourceNotReady(
+            f"database {database.name!r}: the publication {name!r} must be changed for the triggers, and the role may not: {error}",
+            hint=SETUP,
+        )
+        if made or not lenient:
+            raise refused from error
+        log.error("source.problem", database=database.name, problem=str(refused), hint=SETUP)
+        return False
+    for statement in statements:
+        log.info("publication.changed", database=database.name, sql=statement)
     return made
 
 
-async def _heal(catalog: Connection, database: Database, start: int) -> int:
-    """The publication is younger than the slot: WAL from before it cannot be decoded. Move the slot behind it, and say so."""
+async def _heal(catalog: Connection, database: Database, since: int) -> int:
+    """The publications are younger than the slot: WAL from before them cannot be decoded. Move the slot behind, and say so."""
     behind = await slot.advance(catalog, database.slot, await slot.flushed_lsn(catalog))
     log.error(
         "source.gap",
         database=database.name,
-        since=format_lsn(start),
+        since=format_lsn(since),
         until=format_lsn(behind),
-        hint="the publication had been dropped and was made again; changes committed in between cannot be read and were not delivered",
+        hint="a publication had been dropped and was made again; changes committed in between cannot be read and were not delivered",
     )
     return behind

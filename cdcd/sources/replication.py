@@ -20,19 +20,20 @@ from cdcd.config.model import Config, Database
 from cdcd.errors import CdcdError, PermanentError, SourceUnavailable, TransientError
 from cdcd.event import Delivery, Position
 from cdcd.lifecycle import Supervisor, Tasks
+from cdcd.replication.errors import PublicationMissing
 from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA
 from cdcd.replication.lsn import format_lsn
 from cdcd.replication.messages import Begin, Commit, Delete, Insert, Message, Relation, Update
 from cdcd.replication.pgoutput import Decoder
 from cdcd.replication.progress import Checkpoint, Progress
 from cdcd.replication.stream import ReplicationStream
-from cdcd.replication.tables import type_map
-from cdcd.replication.values import FIRST_OID_OF_USERS
+from cdcd.replication.tables import primary_key, type_map
+from cdcd.replication.values import FIRST_OID_OF_USERS, TypeInfo
 from cdcd.sources.matching import Matching
-from cdcd.sources.opening import Opened, connect, open_stream
+from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
 from cdcd.sources.rows import Transaction
 from cdcd.sources.translate import translated
-from cdcd.sources.watch import watch
+from cdcd.sources.watch import INTERVAL, Watch
 from cdcd.store.reads import Reads
 from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import Trigger
@@ -74,7 +75,10 @@ class ReplicationSource:
         writer: PositionWriter,
         reads: Reads,
         supervisor: Supervisor,
+        *,
+        watch_interval: float = INTERVAL,
     ) -> None:
+        """`watch_interval`: seconds between looks at publications, tables and slot."""
         self.name = f"source.{database.name}"
         self._config = config
         self._database = database
@@ -85,15 +89,19 @@ class ReplicationSource:
         self._supervisor = supervisor
         self._tasks = Tasks(self.name, supervisor.failed)
         self._matching = Matching(config, database, index)
+        self._watch = Watch(config, database, triggers, watch_interval)
         self._log = log.bind(database=database.name, slot=database.slot)
         self._started = False
         self._progress = Progress(0)
         self._opened: Opened | None = None
         self._stream: ReplicationStream | None = None
         self._decoder = Decoder()
+        self._anew = False  # the next stream begins at the stored position
+        self._undecodable = False  # the last one ended for lack of a publication
         # The transaction being read, kept when the connection breaks:
         self._transaction: Transaction | None = None
         self._checkpoint: Checkpoint | None = None
+        self._begun = False  # whether this connection has brought its beginning
         self._ordinal = 0  # changes of it seen on this connection
         self._offered = 0  # changes of it that were matched, on whatever connection
         self._end = 0  # end of the last transaction that was read whole: where a new connection begins
@@ -135,27 +143,73 @@ class ReplicationSource:
     # The connection
 
     async def _open(self) -> None:
-        first = self._opened is None
-        known = (await self._reads.positions()).get(self._database.name) if first else None
-        opened = await open_stream(self._config, self._database, self._triggers, known, 0 if first else self._end)
-        if first:
-            self._progress = Progress(opened.start)
-            self._recorded = min(known.settled, opened.start) if known is not None else 0
-            self._look_up_to = self._newest = self._recorded_newest = known.recorded if known is not None else 0
-        self._end = max(self._end, opened.start)
+        resuming = self._opened is not None and not self._anew
+        known = self._arrived() if resuming else (await self._reads.positions()).get(self._database.name)
+        try:
+            opened = await open_stream(
+                self._config,
+                self._database,
+                self._triggers,
+                known,
+                running=self._started,
+                resuming=resuming,
+                intact=self._watch.intact,
+                undecodable=self._undecodable,
+            )
+        except HistoryChanged:
+            self._anew = not self._unsettled  # what is unsettled could not be told from what is read again
+            raise
+        if not resuming:
+            self._begin_at(opened.start, known)
+        self._anew = self._undecodable = False
         self._opened = opened
+        self._watch.intact = opened.intact
         self._stream = opened.stream
         self._stream.confirm(self._recorded)
         self._decoder = Decoder()
+        self._matching.forget()
+        self._begun = False
         self._ordinal = 0
-        self._log.info("source.reading", position=format_lsn(self._end), tables=len(opened.captured.tables))
-        if first and known is None:
+        self._log.info("source.reading", position=format_lsn(opened.start), tables=len(opened.captured.tables))
+        if known is None or opened.start > known.settled:
             self._writer.position_moved()  # from now on the store knows where reading began
+
+    def _begin_at(self, start: int, known: Position | None) -> None:
+        """As after a start: nothing is known but what the store holds."""
+        self._progress = Progress(start)
+        self._transaction = self._checkpoint = None
+        self._offered = 0
+        self._end = start
+        self._recorded = min(known.settled, start) if known is not None else 0
+        self._recorded_newest = known.recorded if known is not None else 0
+        self._look_up_to = self._newest = max(self._newest, self._recorded_newest)
+
+    def _arrived(self) -> Position:
+        """Where the next connection goes on: behind the last whole transaction, or what the server had sent without any."""
+        assert self._opened is not None
+        end = max(self._end, self._progress.settled)
+        return Position(self._database.name, end, self._newest, self._commit_time, self._opened.identity)
+
+    @property
+    def _unsettled(self) -> bool:
+        """Whether anything that was read is neither delivered nor staged."""
+        being_read = self._checkpoint
+        if being_read is None:
+            return self._progress.outstanding > 0
+        return self._progress.outstanding > 1 or being_read.unsettled > 0
 
     async def _drop(self) -> None:
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close()
+
+    async def _lost(self) -> None:
+        """The stream is over. What was matched before must not wait for the next one."""
+        await self._drop()
+        try:
+            await self._offer()
+        except CdcdError as error:  # it is offered before anything else is read
+            self._log.warning("source.waiting", deliveries=len(self._matching.waiting), error=str(error))
 
     async def _run(self) -> None:
         wait = SHORTEST_WAIT
@@ -166,17 +220,19 @@ class ReplicationSource:
                     wait = SHORTEST_WAIT
                 await self._read_while_watched()
             except TransientError as error:
-                await self._drop()
+                self._undecodable = self._undecodable or isinstance(error.__cause__, PublicationMissing)
+                await self._lost()
                 wait = await self._wait(error, wait)
             except PermanentError as error:
-                await self._drop()
+                await self._lost()
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
                 await asyncio.sleep(PERMANENT_WAIT)
 
     async def _read_while_watched(self) -> None:
         """Read until the stream breaks, or until the watch finds that it must be opened anew."""
+        assert self._opened is not None
         reading = asyncio.ensure_future(self._read())
-        watching = asyncio.ensure_future(watch(self._config, self._database, self._triggers))
+        watching = asyncio.ensure_future(self._watch.run(self._opened.identity["publications"]))
         try:
             await asyncio.wait((reading, watching), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -193,6 +249,7 @@ class ReplicationSource:
         stream = self._stream
         assert stream is not None
         decode = self._decoder.decode
+        await self._offer()  # what the last connection left
         while True:
             with translated(self._database):
                 frames = await stream.read()
@@ -206,8 +263,8 @@ class ReplicationSource:
                             await self._described(message)
                         else:
                             self._boundary(message)
-                    elif kind == KEEPALIVE and self._transaction is None:
-                        self._progress.idle(int.from_bytes(frame[1:9], "big"))
+                    elif kind == KEEPALIVE:
+                        self._keepalive(int.from_bytes(frame[1:9], "big"))
             failpoints.hit("source.matched")
             await self._offer()
             if self._progress.settled - self._recorded >= IDLE_STEP:
@@ -221,20 +278,29 @@ class ReplicationSource:
     def _row(self, message: Insert | Update | Delete) -> None:
         self._ordinal += 1
         if self._ordinal > self._offered:
-            self._offered = self._ordinal
             assert self._checkpoint is not None
             self._matching.row(message, self._ordinal, self._checkpoint)
+            self._offered = self._ordinal  # not before: a row that could not be decoded is not passed over
+
+    def _keepalive(self, wal_end: int) -> None:
+        """The server has sent everything that was committed before `wal_end`."""
+        if self._transaction is None:
+            self._progress.idle(wal_end)
+        elif not self._begun and wal_end > self._transaction.commit_lsn:
+            self._cut_off()
 
     def _boundary(self, message: Message) -> None:
         if isinstance(message, Begin):
             self._ordinal = 0
-            if self._transaction is not None and self._transaction.commit_lsn == message.final_lsn:
-                return  # the connection broke inside it: it goes on behind what was matched
+            self._begun = True
+            if self._transaction is not None:
+                if self._transaction.commit_lsn == message.final_lsn:
+                    return  # the connection broke inside it: it goes on behind what was matched
+                self._cut_off()
             assert self._opened is not None
             self._transaction = Transaction.of(message.final_lsn, message.xid, message.commit_time)
             self._checkpoint = self._progress.open(message.final_lsn)
             self._offered = 0
-            self._newest = max(self._newest, message.final_lsn)
             self._matching.begin(self._opened.system, self._transaction)
         elif isinstance(message, Commit):
             assert self._checkpoint is not None
@@ -243,17 +309,30 @@ class ReplicationSource:
             self._checkpoint.close(message.end_lsn)
             self._transaction = self._checkpoint = None
 
+    def _cut_off(self) -> None:
+        """The transaction that was being read does not come again. What was matched of it goes its way."""
+        assert self._transaction is not None
+        assert self._checkpoint is not None
+        self._log.error(
+            "source.gap",
+            since=self._transaction.lsn,
+            until=self._transaction.lsn,
+            hint=f"the rest of transaction {self._transaction.xid} cannot be read any more and was not delivered",
+        )
+        self._checkpoint.close(self._transaction.commit_lsn)
+        self._transaction = self._checkpoint = None
+
     async def _described(self, relation: Relation) -> None:
         """A table as it was when the changes that follow were made."""
         keys: tuple[str, ...] = ()
-        types = {}
+        types: dict[int, TypeInfo] = {}
         if self._matching.wants(relation):
-            assert self._opened is not None
-            keys = self._opened.primary_keys.get((relation.schema, relation.name), ())
             own = {column.type_oid for column in relation.columns if column.type_oid >= FIRST_OID_OF_USERS}
-            if own:
-                async with await connect(self._database) as catalog:
-                    types = await type_map(catalog, own)
+            keyless = relation.replica_identity not in "di"  # then its key is the catalog's
+            if own or keyless:
+                async with catalog_of(self._database) as catalog:
+                    types = await type_map(catalog, own) if own else {}
+                    keys = await primary_key(catalog, relation.oid) if keyless else ()
         self._matching.described(relation, keys, types.get)
 
     async def _offer(self) -> None:
@@ -274,7 +353,9 @@ class ReplicationSource:
             else:
                 self._look_up_to = 0
         self._matching.waiting = []
-        self._pipeline.offer(deliveries)
+        if deliveries:
+            self._newest = max(self._newest, deliveries[-1].event.position)  # from here on it may be recorded
+            self._pipeline.offer(deliveries)
         failpoints.hit("source.offered")
 
     async def _known(self, deliveries: Sequence[Delivery]) -> set[str]:
@@ -294,6 +375,8 @@ class ReplicationSource:
 
     def position_recorded(self, position: Position) -> None:
         """The store holds `position`: the server may forget what lies before."""
+        if self._opened is None or position.identity != self._opened.identity:
+            return  # of a history that has ended meanwhile
         self._recorded = max(self._recorded, position.settled)
         self._recorded_newest = max(self._recorded_newest, position.recorded)
         failpoints.hit("source.recorded")

@@ -6,6 +6,9 @@ FULL, where the old row is whole.
 
 A row's key is its replica identity; under FULL, which names no key, its primary key as the catalog gives it. A table without
 either has one lane for all its rows.
+
+An old row of kind "key" holds the columns of a replica identity, which are never null, and nulls for all others. So what is not
+null in it is what was sent: also where a partition's identity is another than its root's.
 """
 
 from collections.abc import Sequence
@@ -48,8 +51,8 @@ class Table:
         self.codec = RowCodec(relation, resolve)
         self.index = {name: index for index, name in enumerate(relation.names)}
         self.key: tuple[int, ...] = relation.key_indexes if relation.replica_identity in "di" else ()
-        if not self.key:
-            self.key = tuple(self.index[name] for name in primary_key if name in self.index)
+        if not self.key and all(name in self.index for name in primary_key):  # else it was renamed since
+            self.key = tuple(self.index[name] for name in primary_key)
         self.path = f"{relation.schema}.{relation.name}"
 
     def read(self, index: int, raw: bytes) -> object:
@@ -67,9 +70,9 @@ class Table:
         texts = []
         for index in self.key:
             raw = columns[index]
-            if raw is UNCHANGED:
+            if raw is None or raw is UNCHANGED:
                 return None
-            texts.append("" if raw is None else raw.decode(errors="replace"))
+            texts.append(raw.decode(errors="replace"))
         return ",".join(texts) if texts else None
 
     def subject(self, key: str | None) -> str:
@@ -137,8 +140,7 @@ class Change:
         index = self.table.index[column]
         raw = self.message.new.column(index)
         if raw is UNCHANGED:
-            if isinstance(self.message, Update) and self.message.old_kind == "full" and self._old is not None:
-                raw = self._old.column(index)
+            raw = self._new_columns()[index]
             if raw is UNCHANGED:
                 raise KeyError(column)
         return None if raw is None else self.table.read(index, raw)
@@ -146,10 +148,10 @@ class Change:
     def old(self, column: str) -> object:
         """The old row's value. Raises KeyError when there is none or the server did not send it, ValueNotJson."""
         index = self.table.index[column]
-        if self._old is None or (not self.full and index not in self.table.key):
+        if self._old is None:
             raise KeyError(column)
         raw = self._old.column(index)
-        if raw is UNCHANGED:
+        if raw is UNCHANGED or (raw is None and not self.full):
             raise KeyError(column)
         return None if raw is None else self.table.read(index, raw)
 
@@ -163,7 +165,9 @@ class Change:
         """The names that `old` has a value for."""
         if self._old is None:
             return ()
-        return tuple(name for name, index in self.table.index.items() if self.full or index in self.table.key)
+        if self.full:
+            return tuple(self.table.index)
+        return tuple(name for name, raw in zip(self.table.index, self._old.columns(), strict=True) if raw is not None)
 
     def changed(self, column: str) -> bool | None:
         """Whether an update changed the column; None when it cannot be told (the old row was not sent)."""
@@ -173,8 +177,8 @@ class Change:
         raw = self.message.new.column(index)
         if raw is UNCHANGED:
             return False
-        if self.message.old_kind == "full" and self._old is not None:
-            return raw != self._old.column(index)
+        if self._old is not None and (before := self._old.column(index), self.full) != (None, False):
+            return raw != before
         if self.message.old_kind is None and index in self.table.key and self.table.relation.replica_identity in "di":
             return False
         return None
@@ -190,9 +194,13 @@ class Change:
         if self._columns is None:
             assert not isinstance(self.message, Delete)
             columns: Sequence[Column] = self.message.new.columns()
-            if self.full and UNCHANGED in columns and self._old is not None:
-                whole = self._old.columns()
-                columns = [whole[i] if raw is UNCHANGED else raw for i, raw in enumerate(columns)]
+            if self._old is not None and UNCHANGED in columns:
+                # What is null in a key was not sent. A key itself can be stored out of line.
+                old, full = self._old.columns(), self.full
+                columns = [
+                    before if raw is UNCHANGED and (full or before is not None) else raw
+                    for raw, before in zip(columns, old, strict=True)
+                ]
             self._columns = columns
         return self._columns
 
@@ -228,9 +236,9 @@ class Change:
         """The key under which a receiver knows the row until now: the old one where the key changed."""
         table = self.table
         columns = self._old.columns() if self._old is not None else self._new_columns()
-        if table.key:
+        if table.key and not any(columns[index] is None for index in table.key):
             return table.codec.encode_only(columns, table.key)
-        return table.codec.encode(columns) if self.full else {}
+        return (self._before() or {}) if self._old is not None else {}
 
     def data(self) -> bytes:
         """The CloudEvent's `data`: UTF-8 JSON. Raises ValueNotJson."""
@@ -264,7 +272,7 @@ class Change:
         columns = self._old.columns()
         if self.full:
             return self.table.codec.encode(columns)
-        return self.table.codec.encode_only(columns, self.table.relation.key_indexes)
+        return self.table.codec.encode_only(columns, [index for index, raw in enumerate(columns) if raw is not None])
 
     def _differences(self, message: Update) -> tuple[list[str] | None, list[str]]:
         """`changed` (None when the old row is not whole) and `unchanged` (not sent)."""

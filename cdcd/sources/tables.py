@@ -37,11 +37,12 @@ class Captured:
 
     @property
     def publications(self) -> dict[str, tuple[list[Name], Sequence[str]]]:
-        """Name -> tables and what it publishes. The second one only if it has tables; the first always."""
-        wanted: dict[str, tuple[list[Name], Sequence[str]]] = {self.publication: (self.full, ALL_KINDS)}
-        if self.insert_only:
-            wanted[insert_only_name(self.publication)] = (self.insert_only, INSERT_KINDS)
-        return wanted
+        """Name -> tables and what it publishes. Always both, with or without tables: a stream is opened with fixed names, and
+        what was written before a publication existed can never be decoded with it."""
+        return {
+            self.publication: (self.full, ALL_KINDS),
+            insert_only_name(self.publication): (self.insert_only, INSERT_KINDS),
+        }
 
 
 def insert_only_name(publication: str) -> str:

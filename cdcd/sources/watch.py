@@ -1,4 +1,4 @@
-"""Looks after a source that is being read: every half minute, whether publication and slot are still what they should be.
+"""Looks after a source that is being read: every half minute, whether publications and slot are still what they should be.
 
 PostgreSQL 18 skips the changes of a missing publication in silence, and a table that appears later may match a trigger's
 pattern. So this is asked of the catalog, while streaming, on a connection that is closed in between.
@@ -11,8 +11,8 @@ import structlog
 
 from cdcd.config.model import Config, Database
 from cdcd.errors import CdcdError, SourceUnavailable
-from cdcd.replication import publication, slot
-from cdcd.sources.opening import connect, keep_in_step
+from cdcd.replication import slot
+from cdcd.sources.opening import catalog_of, keep_in_step, publications
 from cdcd.sources.tables import find_tables
 from cdcd.sources.translate import translated
 from cdcd.triggers.trigger import Trigger
@@ -22,33 +22,56 @@ log = structlog.get_logger()
 INTERVAL = 30.0  # seconds
 
 
-async def look(config: Config, database: Database, triggers: Sequence[Trigger]) -> bool:
-    """One look: False when the publication is gone, so that the stream must be opened anew. Raises what `translate` makes."""
-    with translated(database):
-        async with await connect(database) as catalog:
-            if await publication.inspect(catalog, database.publication) is None:
-                return False
-            captured = await find_tables(catalog, config, database, triggers)
-            for problem in captured.problems:
-                log.error("source.problem", database=database.name, problem=problem.what, hint=problem.fix)
-            await keep_in_step(catalog, database, captured)
-            state = await slot.inspect(catalog, database.slot)
-            if state is not None and state.wal_status == "unreserved":
-                log.error("slot.about_to_be_lost", database=database.name, retained=state.retained_bytes)
-            return True
+class Watch:
+    """Of one source. `intact` is an LSN up to which the publications are known to have been there all the time."""
 
+    def __init__(self, config: Config, database: Database, triggers: Sequence[Trigger], interval: float = INTERVAL) -> None:
+        self.intact = 0
+        self._config = config
+        self._database = database
+        self._triggers = triggers
+        self._interval = interval
+        self._told: set[tuple[str, str]] = set()
+        self._trouble = ""
 
-async def watch(config: Config, database: Database, triggers: Sequence[Trigger]) -> None:
-    """Look again and again; end by SourceUnavailable when the publication is gone. Trouble with looking is only told."""
-    while True:
-        await asyncio.sleep(INTERVAL)
-        try:
-            there = await look(config, database, triggers)
-        except CdcdError as error:
-            log.error("source.problem", database=database.name, problem=str(error), hint=error.hint)
-            continue
-        if not there:
-            raise SourceUnavailable(
-                f"database {database.name!r}: the publication {database.publication!r} was dropped while it was read",
-                hint="it is made again if the role may; changes committed in between are reported as a gap",
-            )
+    async def look(self, reading: str) -> bool:
+        """One look: False when the publications are not those that are being read (`Opened.identity`), so that the stream must
+        be opened anew. Raises what `translate` makes."""
+        database = self._database
+        with translated(database):
+            async with catalog_of(database) as catalog:
+                lsn = await slot.flushed_lsn(catalog)
+                captured = await find_tables(catalog, self._config, database, self._triggers)
+                if await publications(catalog, captured) != reading:
+                    return False
+                self.intact = lsn
+                self._tell({(problem.what, problem.fix) for problem in captured.problems})
+                await keep_in_step(catalog, database, captured)
+                state = await slot.inspect(catalog, database.slot)
+                if state is not None and state.wal_status == "unreserved":
+                    log.error("slot.about_to_be_lost", database=database.name, retained=state.retained_bytes)
+                return True
+
+    async def run(self, reading: str) -> None:
+        """Look again and again; end by SourceUnavailable when a publication is gone. Trouble with looking is only told."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                there = await self.look(reading)
+            except CdcdError as error:
+                if str(error) != self._trouble:
+                    log.error("source.problem", database=self._database.name, problem=str(error), hint=error.hint)
+                self._trouble = str(error)
+                continue
+            self._trouble = ""
+            if not there:
+                raise SourceUnavailable(
+                    f"database {self._database.name!r}: a publication was dropped while it was read",
+                    hint="it is made again if the role may; changes committed in between are reported as a gap",
+                )
+
+    def _tell(self, problems: set[tuple[str, str]]) -> None:
+        """Log what is new; what stays wrong is told once."""
+        for what, fix in sorted(problems - self._told):
+            log.error("source.problem", database=self._database.name, problem=what, hint=fix)
+        self._told = problems

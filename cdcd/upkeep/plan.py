@@ -16,7 +16,7 @@ from cdcd.replication.quoting import identifier
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.walsender import Connection, identify_system
 from cdcd.sources.opening import connect, refuse
-from cdcd.sources.tables import find_tables
+from cdcd.sources.tables import find_tables, insert_only_name
 from cdcd.sources.translate import translated
 from cdcd.store.migrate import migration_sql
 from cdcd.store.standing import look
@@ -102,7 +102,8 @@ def _everything(database: Database, triggers: Sequence[Trigger]) -> list[str]:
     if globs := [pattern.text for pattern in patterns if pattern.literal is None]:
         lines.append(f"-- add the tables that match {', '.join(globs)}:")
     lines.append(publication.create_sql(database.publication, tables) + ";")
-    lines.append("-- (a table without a primary key must not be in it: its own UPDATEs would be refused)")
+    lines.append("-- (a table without a primary key must not be in it, its own UPDATEs would be refused; add it to this one:)")
+    lines.append(publication.create_sql(insert_only_name(database.publication), [], publication.INSERT_KINDS) + ";")
     lines.append(slot.create_sql(database.slot) + ";")
     return lines
 
