@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import structlog
 
+from cdcd import failpoints
 from cdcd.clock import Clock
 from cdcd.errors import StoreRefused, StoreUnavailable, TransientError
 from cdcd.event import Position, Record, Status, Tracked
@@ -139,7 +140,9 @@ class Recorder:
                     checkpoint.settle()
             moved = [(source, position) for source in self.tracked if (position := source.position_to_record()) is not None]
             if records or moved:
+                failpoints.hit("recorder.before_commit")
                 await self._commit(records, [position for _, position in moved])
+                failpoints.hit("recorder.committed")
                 for source, position in moved:
                     source.position_recorded(position)
                 if records:
