@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from cdcd.config.model import Config
+from cdcd.event import Position
 from cdcd.replication import publication
 from cdcd.replication.errors import NotPermitted
+from cdcd.replication.lsn import format_lsn
 from cdcd.replication.quoting import identifier
 from cdcd.replication.quoting import table as quoted
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.tables import TableInfo, resolve_tables
 from cdcd.replication.walsender import Connection
+from cdcd.sources.beginning import ACCEPT
+from cdcd.sources.opening import publications
 from cdcd.sources.tables import Captured, excluded_schemas, find_tables
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.finding import Section
@@ -37,8 +41,10 @@ class Catalog:
     unsent: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
 
 
-async def check_captured(section: Section, server: Server, config: Config, triggers: Sequence[Trigger]) -> Captured:
-    """The tables of this database's triggers, and then its publications. Raises ReplicationError."""
+async def check_captured(
+    section: Section, server: Server, config: Config, triggers: Sequence[Trigger], known: Position | None
+) -> Captured:
+    """The tables of this database's triggers, and then its publications. `known` is the stored position. Raises ReplicationError."""
     connection = server.connection
     captured = await find_tables(connection, config, server.database, triggers)
     catalog = await _catalog(connection, config, server)
@@ -47,7 +53,7 @@ async def check_captured(section: Section, server: Server, config: Config, trigg
             section.mistake("table", problem.what, problem.fix)
     for trigger in triggers:
         _check_trigger(section, trigger, captured, catalog)
-    await _check_publications(section, server, captured)
+    await _check_publications(section, server, captured, known)
     return captured
 
 
@@ -225,9 +231,17 @@ def _told(section: Section, info: TableInfo, fix: str) -> bool:
     )
 
 
-async def _check_publications(section: Section, server: Server, captured: Captured) -> None:
+async def _check_publications(section: Section, server: Server, captured: Captured, known: Position | None) -> None:
     """In step with the triggers, or can be brought there: tried in a transaction that is rolled back."""
     connection = server.connection
+    standing = await publications(connection, captured)
+    if known is not None and known.identity.get("publications", standing) != standing:
+        section.warning(
+            "publication",
+            f"a publication was dropped or made again after {format_lsn(known.settled)}: what was committed in between cannot be "
+            "decoded, and is not delivered",
+            ACCEPT,
+        )
     statements: list[str] = []
     for name, (tables, publish) in captured.publications.items():
         state = await publication.inspect(connection, name)

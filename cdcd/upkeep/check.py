@@ -76,7 +76,7 @@ async def _database(config: Config, database: Database, triggers: Sequence[Trigg
                 with told(section, "slot"):
                     await check_slots(section, server, known)
                 with told(section, "tables"):
-                    await check_captured(section, server, config, triggers)
+                    await check_captured(section, server, config, triggers, known)
     except CdcdError as error:
         section.unknown("database", str(error), error.hint)
     return section

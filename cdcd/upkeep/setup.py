@@ -1,7 +1,7 @@
 """`cdcd setup`: makes the event store, the publications and the slots, and may accept a gap. A second run does nothing.
 
 The rules:
-- a gap (a slot that was lost, dropped or moved by somebody else, another cluster, a publication younger than its slot) is never
+- a gap (a slot that was lost, dropped or moved by somebody else, another cluster, a publication that was dropped) is never
   gone over in silence: it is refused, or with `accept_gap` recorded as a new position in the store, and told;
 - a position is written only by the owner of the store, so never while a daemon runs.
 """
@@ -17,12 +17,12 @@ import structlog
 from cdcd.config.model import Config, Database
 from cdcd.errors import PositionLost, SourceNotReady, StoreRefused
 from cdcd.event import Position
-from cdcd.replication import publication, slot
+from cdcd.replication import slot
 from cdcd.replication.lsn import format_lsn
 from cdcd.replication.slot import SlotState
 from cdcd.replication.walsender import Connection, identify_system
 from cdcd.sources.beginning import ACCEPT, where_to_begin
-from cdcd.sources.opening import connect, keep_in_step, refuse
+from cdcd.sources.opening import MISSING, connect, keep_in_step, publications, refuse
 from cdcd.sources.tables import find_tables
 from cdcd.sources.translate import translated
 from cdcd.store.migrate import migrate
@@ -96,12 +96,14 @@ async def _prepare(
             state = await slot.inspect(catalog, database.slot)
             if state is not None and (wrong := wrong_slot(database, who.database, state)):
                 raise SourceNotReady(f"database {database.name!r}: {wrong}", hint=f"set databases.{database.name}.slot")
-            unpublished = await publication.inspect(catalog, database.publication) is None
+            standing = await publications(catalog, captured)
+            before = known.identity.get("publications", standing) if known is not None else standing
+            unpublished = standing != before or MISSING in standing.split(",")
             gap = _gap(database, known, state, identity, unpublished)
             if gap is not None and not accept_gap:
                 raise PositionLost(gap.why, hint=ACCEPT)
             if await keep_in_step(catalog, database, captured):
-                tell(f"database {database.name}: publication {database.publication} made ({len(captured.tables)} tables)")
+                tell(f"database {database.name}: publications made, for {len(captured.tables)} tables")
             if state is not None and state.lost:
                 await slot.drop(catalog, database.slot)
                 tell(f"database {database.name}: the lost slot {database.slot} dropped")
@@ -112,11 +114,14 @@ async def _prepare(
             elif unpublished:
                 # WAL from before the publication cannot be decoded with it.
                 start = await slot.advance(catalog, database.slot, await slot.flushed_lsn(catalog))
-                tell(f"database {database.name}: slot {database.slot} moved behind the new publication, to {format_lsn(start)}")
+                tell(
+                    f"database {database.name}: slot {database.slot} moved behind the new publications, to {format_lsn(start)}"
+                )
             elif known is not None and gap is None:
                 return None
             else:
                 start = state.confirmed_flush or 0
+            identity["publications"] = await publications(catalog, captured)
     if gap is not None:
         _tell_gap(database, gap, start, tell)
         identity["gap_since"] = format_lsn(gap.since)
@@ -138,7 +143,7 @@ def _gap(
         return _Gap(str(error), settled, moment)
     if known is not None and unpublished:
         return _Gap(
-            f"database {database.name!r}: the publication {database.publication!r} was dropped; what was committed since "
+            f"database {database.name!r}: a publication was dropped or made again; what was committed since "
             f"{format_lsn(settled)} can no longer be decoded",
             settled,
             moment,
