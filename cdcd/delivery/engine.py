@@ -37,6 +37,7 @@ PATIENCE = 0.5  # seconds that a source waits for room before the trigger that t
 ROOM_AGAIN = 0.75  # share of the budget under which a waiting source goes on
 LEAST_CLAIM = 32  # deliveries: a claim costs as much as sending several
 STORE_RETRY = 1.0  # seconds until a claim that failed is tried again
+LOOK_AGAIN = 60.0  # seconds after which the clock is looked at again, since somebody may have set it
 
 
 class Transport(Protocol):
@@ -59,6 +60,8 @@ class Engine:
         backlog: Backlog,
         clock: Clock,
         failed: Failed,
+        *,
+        look_again: float = LOOK_AGAIN,
     ) -> None:
         self._triggers: Mapping[str, Trigger] = {trigger.name: trigger for trigger in triggers}
         self._limits = limits
@@ -66,6 +69,7 @@ class Engine:
         self._recorder = recorder
         self._backlog = backlog
         self._clock = clock
+        self._look_again = look_again
         self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
         self._tasks = Tasks(self.name, failed)
         self._workers: set[asyncio.Task[None]] = set()
@@ -334,8 +338,8 @@ class Engine:
             self._timer = None
         self._rings_at = when
         if when != math.inf and self._accepting:
-            # A clock that is set leaves `now + due - wall` wrong: look again at least once a minute.
-            delay = min(max(when - now, 0.001), 60.0)
+            # A clock that is set leaves `now + due - wall` wrong.
+            delay = min(max(when - now, 0.001), self._look_again)
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
     def _tick(self) -> None:
