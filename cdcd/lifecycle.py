@@ -56,9 +56,8 @@ class Tasks:
         tasks = list(self._running)
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+        if tasks:
+            await asyncio.wait(tasks)  # what they failed with goes to the supervisor
 
     def __len__(self) -> int:
         return len(self._running)
@@ -106,7 +105,11 @@ class Supervisor:
                 await self._stopping.wait()
         finally:
             while self._started:
-                await self._until(self._aborted, self._started.pop().stop())
+                part = self._started.pop()
+                try:
+                    await self._until(self._aborted, part.stop())
+                except Exception as error:  # noqa: BLE001 - whatever it is, the parts below must still stop; it is raised at the end
+                    self.failed(part.name, error)
         if self._failure is not None:
             raise self._failure
 

@@ -256,6 +256,8 @@ class Engine:
         if not self._accepting or name in self._claiming or self._due.get(name, math.inf) > self._clock.now():
             return
         queue = self.dispatcher.queues[name]
+        if self.full and queue.claimed:
+            return  # memory is used up; what is claimed already goes on, and its end comes back here
         if queue.backlog.count and queue.endpoint.circuit.ready(now) and (limit := self._claimable(queue)):
             self._claiming.add(name)
             self._tasks.spawn(self._claim(queue, limit), f"claim.{name}")
@@ -276,7 +278,9 @@ class Engine:
         try:
             async with self._reading:
                 held = self.dispatcher.claiming(name)
-                claim = await self._backlog.claim(name, held, limit, self._limits.in_flight_bytes // 4, began)
+                budget = self._limits.in_flight_bytes
+                most = max(0, min(budget // 4, budget - self.dispatcher.usage.bytes))  # a claim gives one in any case
+                claim = await self._backlog.claim(name, held, limit, most, began)
             now = self._clock.monotonic()
             for delivery in claim.deliveries:
                 if delivery.error:

@@ -11,13 +11,14 @@ from collections import deque
 class Checkpoint:
     """One transaction: how many of its deliveries are unsettled, and whether it was read to its end."""
 
-    __slots__ = ("_end", "_progress", "_unsettled", "commit_lsn")
+    __slots__ = ("_end", "_progress", "_time", "_unsettled", "commit_lsn")
 
     def __init__(self, progress: "Progress | None", commit_lsn: int) -> None:
         self.commit_lsn = commit_lsn
         self._progress = progress
         self._unsettled = 0
         self._end = -1
+        self._time = 0
 
     @property
     def unsettled(self) -> int:
@@ -38,22 +39,25 @@ class Checkpoint:
         if not self._unsettled and self._end >= 0 and self._progress is not None:
             self._progress._advance()
 
-    def close(self, end_lsn: int) -> None:
-        """The transaction was read to its end: `end_lsn` of its Commit message."""
+    def close(self, end_lsn: int, time: int = 0) -> None:
+        """The transaction was read to its end: `end_lsn` and commit time (microseconds since the Unix epoch) of its Commit message."""
         if self._end >= 0:
             raise ValueError("closed twice")
         self._end = end_lsn
+        self._time = time
         if not self._unsettled and self._progress is not None:
-            self._progress._advance()
+            self._progress._closed_empty(self)
 
 
 class Progress:
     """The received and settled positions of one stream. LSNs as integers. All methods are O(1), amortised."""
 
-    __slots__ = ("_open", "_received", "_settled")
+    __slots__ = ("_open", "_received", "_settled", "_time")
 
-    def __init__(self, settled: int, received: int = 0) -> None:
+    def __init__(self, settled: int, received: int = 0, time: int = 0) -> None:
+        """`time`: that of the last settled commit, as in `Checkpoint.close`."""
         self._settled = settled
+        self._time = time
         self._received = max(received, settled)
         self._open: deque[Checkpoint] = deque()
 
@@ -61,6 +65,11 @@ class Progress:
     def settled(self) -> int:
         """Everything before this position is settled."""
         return self._settled
+
+    @property
+    def settled_time(self) -> int:
+        """When the last settled transaction was committed; 0: none was."""
+        return self._time
 
     @property
     def received(self) -> int:
@@ -102,10 +111,21 @@ class Progress:
         if self._open and self._open[-1]._end < 0:
             self._open.pop()._progress = None
 
+    def _closed_empty(self, checkpoint: Checkpoint) -> None:
+        """A transaction that nobody waits for goes with the one before it: a million of them behind an unsettled one take no room."""
+        transactions = self._open
+        if len(transactions) > 1 and transactions[-1] is checkpoint:
+            transactions.pop()
+            transactions[-1]._end = max(transactions[-1]._end, checkpoint._end)
+            transactions[-1]._time = checkpoint._time or transactions[-1]._time
+        else:
+            self._advance()
+
     def _advance(self) -> None:
         transactions = self._open
         while transactions and transactions[0]._end >= 0 and not transactions[0]._unsettled:
-            end = transactions.popleft()._end
-            if end > self._settled:
-                self._settled = end
+            first = transactions.popleft()
+            self._time = first._time or self._time
+            if first._end > self._settled:
+                self._settled = first._end
         self.receive(self._settled)

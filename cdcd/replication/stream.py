@@ -45,7 +45,9 @@ STOPPING_AFTER = 4  # requests, each within moments of an answer, that tell that
 class ReplicationStream:
     """One START_REPLICATION. Made by `connect`; used by one task; everything here runs on its event loop."""
 
-    def __init__(self, connection: Connection, identity: SystemIdentity, start: int, silence: float, stop_grace: float) -> None:
+    def __init__(
+        self, connection: Connection, identity: SystemIdentity, start: int, confirmed: int, silence: float, stop_grace: float
+    ) -> None:
         self.identity = identity
         self._connection = connection
         self._pgconn = connection.pgconn
@@ -54,7 +56,7 @@ class ReplicationStream:
         self._silence = silence
         self._stop_grace = stop_grace
         self._received = start
-        self._confirmed = start
+        self._confirmed = confirmed
         self._interval = STATUS_INTERVAL
         self._status_at = 0.0
         self._heard_at = self._loop.time()
@@ -74,6 +76,7 @@ class ReplicationStream:
         publications: Sequence[str],
         start: int = 0,
         *,
+        confirmed: int | None = None,
         messages: bool = False,
         application_name: str = "cdcd",
         timeout: float = 30.0,
@@ -81,6 +84,9 @@ class ReplicationStream:
         stop_grace: float = 5.0,
     ) -> "ReplicationStream":
         """Start streaming `slot` from `start` (an LSN; the server begins at the slot's own position if that is later).
+
+        `confirmed` is what the server is told to be durable until `confirm` says more; never what is not. It must not be 0, which
+        the server takes for "as far as was written". None: `start`, for a reader that has nothing unsettled below it.
 
         `timeout`: seconds for connecting and starting. `silence`: seconds without a sign of life, while reading, after which
         the connection counts as lost. `stop_grace`: seconds for which a server that shuts down is kept waiting for further
@@ -92,7 +98,7 @@ class ReplicationStream:
         try:
             identity = await identify(connection)
             await require_publications(connection, publications)
-            stream = cls(connection, identity, start, silence, stop_grace)
+            stream = cls(connection, identity, start, start if confirmed is None else confirmed, silence, stop_grace)
             if (limit := await sender_timeout(connection)) > 0:
                 stream._interval = min(STATUS_INTERVAL, limit / 4)
             options = {"proto_version": "1", "publication_names": ",".join(map(identifier, publications))}

@@ -36,8 +36,12 @@ class Beginning:
     moved: bool = False
 
 
-def where_to_begin(name: str, known: Position | None, slot: SlotState | None, identity: dict[str, str]) -> Beginning:
-    """Decide, see the module. `identity` has `system`, `timeline` and `slot` of the server at hand. Raises PositionLost."""
+def where_to_begin(
+    name: str, known: Position | None, slot: SlotState | None, identity: dict[str, str], *, remade: bool = False
+) -> Beginning:
+    """Decide, see the module. `identity` has `system`, `timeline` and `slot` of the server at hand. `remade`: its publications
+    are not those that were read, so a gap is told in any case, and a slot that stands beyond was moved for it by cdcd.
+    Raises PositionLost."""
     if known is None:
         if slot is not None and slot.lost:
             raise PositionLost(f"database {name!r}: the slot {slot.name!r} is invalidated ({_why(slot)})", hint=ACCEPT)
@@ -58,7 +62,7 @@ def where_to_begin(name: str, known: Position | None, slot: SlotState | None, id
             f"database {name!r}: the slot {slot.name!r} was invalidated ({_why(slot)}); changes since {since} cannot be read any more",
             hint=ACCEPT,
         )
-    if slot.confirmed_flush > known.settled:
+    if slot.confirmed_flush > known.settled and not remade:
         raise PositionLost(
             f"database {name!r}: the slot {slot.name!r} stands at {format_lsn(slot.confirmed_flush)}, beyond {since} where cdcd had "
             "settled: somebody else read or advanced it, and what lies between was not delivered",

@@ -110,7 +110,7 @@ class Matching:
         except EventError as error:
             problem, data = error, change.summary()
         transaction = change.transaction
-        event = Event(change.type, self._source, change.subject, change.subject, transaction.time, data, transaction.commit_lsn)
+        event = Event(change.type, self._source, change.subject, change.row_key, transaction.time, data, transaction.commit_lsn)
         return event, problem
 
 

@@ -104,11 +104,11 @@ async def open_stream(
             if not running:
                 refuse(database, captured)
             state = await slot.inspect(catalog, database.slot)
-            beginning = where_to_begin(database.name, known, state, identity)
-            start = beginning.start
             standing = await publications(catalog, captured)
             before = known.identity.get("publications", standing) if known is not None else standing
             remade = undecodable or standing != before or MISSING in standing.split(",")
+            beginning = where_to_begin(database.name, known, state, identity, remade=remade)
+            start = beginning.start
             if resuming and (remade or beginning.moved):
                 raise HistoryChanged(
                     f"database {database.name!r}: its publications or its timeline are not what they were",
@@ -119,14 +119,19 @@ async def open_stream(
                     "source.new_timeline", database=database.name, timeline=who.timeline, position=format_lsn(start or 0)
                 )
             await keep_in_step(catalog, database, captured, lenient=running)
+            # Never more than the slot says itself: what was read before and is unsettled is not in the store, nor confirmed.
+            confirmed = state.confirmed_flush if state is not None else None
             if start is None:
                 start = await slot.create(catalog, database.slot, failover=catalog.info.server_version >= 170000)
                 log.info("slot.created", database=database.name, slot=database.slot, position=format_lsn(start))
             elif remade:
                 start = max(start, await _heal(catalog, database, min(start, intact or start)))
+                confirmed = None
             intact = await slot.flushed_lsn(catalog)
             identity["publications"] = await publications(catalog, captured)
-        stream = await ReplicationStream.connect(database.url, database.slot, list(captured.publications), start)
+        stream = await ReplicationStream.connect(
+            database.url, database.slot, list(captured.publications), start, confirmed=confirmed or start
+        )
     return Opened(stream, start, int(who.system_identifier), identity, captured, intact)
 
 

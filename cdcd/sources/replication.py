@@ -42,6 +42,9 @@ log = structlog.get_logger()
 
 IDLE_STEP = 1024 * 1024  # bytes of WAL
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds between attempts to connect
+LONGEST_PAUSE = (
+    10.0  # seconds without room after which the stream is given up: a server that shuts down waits for whoever reads
+)
 PERMANENT_WAIT = 60.0  # seconds until a running source that somebody must mend is tried again
 
 
@@ -60,6 +63,10 @@ class PositionWriter(Protocol):
     """Who writes positions (the recorder)."""
 
     def position_moved(self) -> None: ...
+
+
+class Paused(TransientError):
+    """There was no room for long. The stream is closed, and opened again where it was when there is."""
 
 
 class ReplicationSource:
@@ -107,22 +114,20 @@ class ReplicationSource:
         self._end = 0  # end of the last transaction that was read whole: where a new connection begins
         self._look_up_to = 0  # transactions that commit at or below this may be in the store already
         self._newest = 0  # commit of the newest transaction of which something may be recorded
-        self._commit_time = 0  # of the last transaction that was read whole
         self._recorded = 0  # settled position that the store holds
         self._recorded_newest = 0  # and up to where it may hold deliveries
 
     # Life
 
     async def start(self) -> None:
-        """Return when the stream is open. Waits for a database that cannot be reached; raises what only a person can mend."""
+        """Open the stream; raises what only a person can mend. A database that cannot be reached is tried again in the background:
+        it must not keep the others waiting."""
         if self._started:
             return
-        wait = SHORTEST_WAIT
-        while not self._supervisor.stopping and self._stream is None:
-            try:
-                await self._open()
-            except TransientError as error:
-                wait = await self._wait(error, wait)
+        try:
+            await self._open()
+        except TransientError as error:
+            self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=SHORTEST_WAIT)
         self._started = True
         self._tasks.spawn(self._run(), "read")
 
@@ -151,13 +156,15 @@ class ReplicationSource:
                 self._database,
                 self._triggers,
                 known,
-                running=self._started,
+                running=self._opened is not None,
                 resuming=resuming,
                 intact=self._watch.intact,
                 undecodable=self._undecodable,
             )
         except HistoryChanged:
-            self._anew = not self._unsettled  # what is unsettled could not be told from what is read again
+            # What is unsettled, or not committed yet, could not be told from what is read again.
+            self._anew = not self._unsettled and self._progress.settled <= self._recorded
+            self._writer.position_moved()
             raise
         if not resuming:
             self._begin_at(opened.start, known)
@@ -176,7 +183,7 @@ class ReplicationSource:
 
     def _begin_at(self, start: int, known: Position | None) -> None:
         """As after a start: nothing is known but what the store holds."""
-        self._progress = Progress(start)
+        self._progress = Progress(start, time=known.time if known is not None else 0)
         self._transaction = self._checkpoint = None
         self._offered = 0
         self._end = start
@@ -188,7 +195,7 @@ class ReplicationSource:
         """Where the next connection goes on: behind the last whole transaction, or what the server had sent without any."""
         assert self._opened is not None
         end = max(self._end, self._progress.settled)
-        return Position(self._database.name, end, self._newest, self._commit_time, self._opened.identity)
+        return Position(self._database.name, end, self._newest, self._progress.settled_time, self._opened.identity)
 
     @property
     def _unsettled(self) -> bool:
@@ -219,6 +226,10 @@ class ReplicationSource:
                     await self._open()
                     wait = SHORTEST_WAIT
                 await self._read_while_watched()
+            except Paused:
+                await self._lost()
+                self._log.info("source.paused", hint="the event store takes nothing; reading goes on when it does")
+                await self._pipeline.room()
             except TransientError as error:
                 self._undecodable = self._undecodable or isinstance(error.__cause__, PublicationMissing)
                 await self._lost()
@@ -273,7 +284,11 @@ class ReplicationSource:
                 # The server waits for a confirmation of WAL that nobody wants. It goes down faster without us.
                 raise SourceUnavailable(f"database {self._database.name!r}: the server is shutting down")
             if self._pipeline.full:
-                await self._pipeline.room()
+                try:
+                    async with asyncio.timeout(LONGEST_PAUSE):
+                        await self._pipeline.room()
+                except TimeoutError:
+                    raise Paused(f"database {self._database.name!r}: there is no room") from None
 
     def _row(self, message: Insert | Update | Delete) -> None:
         self._ordinal += 1
@@ -304,9 +319,8 @@ class ReplicationSource:
             self._matching.begin(self._opened.system, self._transaction)
         elif isinstance(message, Commit):
             assert self._checkpoint is not None
-            self._commit_time = message.commit_time
             self._end = message.end_lsn
-            self._checkpoint.close(message.end_lsn)
+            self._checkpoint.close(message.end_lsn, message.commit_time)
             self._transaction = self._checkpoint = None
 
     def _cut_off(self) -> None:
@@ -371,7 +385,7 @@ class ReplicationSource:
         settled = self._progress.settled
         if self._opened is None or (settled <= self._recorded and self._newest <= self._recorded_newest):
             return None
-        return Position(self._database.name, settled, self._newest, self._commit_time, self._opened.identity)
+        return Position(self._database.name, settled, self._newest, self._progress.settled_time, self._opened.identity)
 
     def position_recorded(self, position: Position) -> None:
         """The store holds `position`: the server may forget what lies before."""

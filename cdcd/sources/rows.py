@@ -215,6 +215,11 @@ class Change:
     key = subject  # without a key expression the lane is the row
 
     @property
+    def row_key(self) -> str:
+        """The row's key as text, without the table; empty when it has none."""
+        return self.subject[len(self.table.path) + 1 :]
+
+    @property
     def old_subject(self) -> str | None:
         """The same before the change, where that is another one."""
         if self._subject is None:
