@@ -66,6 +66,10 @@ class TypeInfo(NamedTuple):
     delimiter: str = ","
 
 
+DEEPEST = 200
+"""Levels of nesting of `json` that become Python values: code that goes through them (CEL's in Rust, `json`'s) recurses, and
+overflows its stack somewhere beyond 1000. JSON that is only passed on is not bounded."""
+
 Resolve = Callable[[int], TypeInfo | None]
 """Type OID -> what is known of it."""
 
@@ -203,15 +207,33 @@ def _spliced_json(raw: bytes) -> object:
 
 
 def _loaded_json(raw: bytes) -> object:
+    loaded: object
     try:
-        return orjson.loads(raw)
+        loaded = orjson.loads(raw)
     except ValueError:
-        pass  # orjson refuses lone surrogates, deep nesting and numbers beyond a double, which the server takes
-    try:
-        loaded: object = json.loads(raw)
-    except RecursionError:
-        raise ValueNotConvertible("json", "nested too deeply") from None
+        # orjson refuses lone surrogates, deep nesting and numbers beyond a double, which the server takes
+        try:
+            loaded = json.loads(raw)
+        except RecursionError:
+            raise _too_deep() from None
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _is_deep(loaded):
+        raise _too_deep()
     return loaded
+
+
+def _is_deep(value: object) -> bool:
+    """Whether it is nested more than DEEPEST levels. Looks level by level, since recursion is what must not be relied on."""
+    level: list[object] = [value]
+    for _ in range(DEEPEST + 1):
+        nested = [each for each in level if isinstance(each, (list, dict))]
+        if not nested:
+            return False
+        level = [child for each in nested for child in (each.values() if isinstance(each, dict) else each)]
+    return True
+
+
+def _too_deep() -> ValueNotConvertible:
+    return ValueNotConvertible("json", f"nested more than {DEEPEST} levels, which is too deep for an expression")
 
 
 _INTEGER = Codec("integer", int, int)

@@ -129,7 +129,16 @@ class Expression:
         return self._uses_type or any(name == "type" for _, name in self._attributes) or "event" in self.whole
 
     def evaluate(self, row: Row) -> object:
-        """Its value for this row. Raises ExpressionError, and what `row` raises."""
+        """Its value for this row. Raises ExpressionError, the EventErrors that `row` raises, and nothing else."""
+        try:
+            return self._evaluate(row)
+        except (EventError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a panic of the Rust side is no Exception
+            failure = self._explain(error, row)
+        raise failure
+
+    def _evaluate(self, row: Row) -> object:
         values: dict[str, object] = {}
         new = row.new
         for variable, column in self._new:
@@ -142,15 +151,7 @@ class Expression:
         execute = self._execute
         if self._uses_type:
             execute = self._by_type.get(row.type) or self._for_type(row.type)
-        try:
-            return execute(values)
-        except EventError:
-            raise
-        except BaseException as error:  # a panic of the Rust side is no Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise
-            failure = self._explain(error, row)
-        raise failure
+        return execute(values)
 
     def test(self, row: Row) -> bool:
         """Its verdict as a condition. Raises ExpressionError, also when it is neither true nor false."""
@@ -169,9 +170,16 @@ class Expression:
         value = self.evaluate(row)
         if isinstance(value, str):
             return value
-        if value is None or isinstance(value, (bool, int, float, list, dict)):
-            return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-        return str(value)
+        try:
+            if value is None or isinstance(value, (bool, int, float, list, dict)):
+                return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+            return str(value)
+        except Exception:  # noqa: BLE001  # such as a map whose keys have no order among them; its words may quote values
+            failure = ExpressionError(
+                f"trigger {self.trigger}: `key: {self._excerpt()}` gave {_kind(value)} that cannot be written as text",
+                hint="give text, as in `string(new.id)`; the keys of a map must all be of one type",
+            )
+        raise failure
 
     def _for_type(self, kind: str) -> "_Execute":
         """The program for events of this type, which stands in it as a literal. There are few types, so they are kept."""
@@ -221,6 +229,8 @@ class Expression:
                 value = row.new(column) if root == "new" else row.old(column)
             except KeyError:
                 value = _MISSING
+            except Exception:  # noqa: BLE001  # it cannot be read: nothing is known of it
+                value = _UNREADABLE
             if wanted(value):
                 found.append(f"{root}.{column}")
         return found
@@ -238,6 +248,7 @@ class _Wanted(Protocol):
 
 
 _MISSING = object()
+_UNREADABLE = object()
 
 
 def _pairs(flats: tuple[Flat, ...], root: str) -> tuple[tuple[str, str], ...]:

@@ -49,9 +49,9 @@ class TableTriggers:
         matches: list[Match] = []
         kind = change.type
         for trigger in self.by_type.get(kind, ()):
-            if trigger.columns and kind == "DB_UPDATE" and not _touches(trigger, change):
-                continue
             try:
+                if trigger.columns and kind == "DB_UPDATE" and not _touches(trigger, change):
+                    continue
                 if trigger.when is not None and not trigger.when.test(change):
                     continue
                 matches.append((trigger, lane(trigger, change)))

@@ -184,3 +184,22 @@ def test_a_long_key_is_hashed_in_both_lanes() -> None:
     assert moved.lane is not None
     assert max(len(moved.lane), len(moved.also or "")) == 41
     assert moved.event.subject == "public.products/" + "l" * 5000
+
+
+@pytest.mark.parametrize("nesting", [201, 1000, 3000, 6000, 100_000])
+@pytest.mark.parametrize("kind", [("[", "]"), ('{"a":', "}")])
+def test_json_nested_too_deeply_for_an_expression_fails_its_delivery_alone(nesting: int, kind: tuple[str, str]) -> None:
+    """It is passed on as it stands where no expression looks at it."""
+    desk = Desk({"key": "new.doc"}, {"when": "new.doc == 1"}, {}, payload=1_000_000, relation=relation(("id", "doc")))
+    keyed, judged, plain = desk.insert("1", kind[0] * nesting + "1" + kind[1] * nesting)
+    assert "nested more than 200 levels" in keyed.error
+    assert "nested more than 200 levels" in judged.error
+    assert plain.error == ""
+
+
+def test_json_with_many_brackets_is_not_deep() -> None:
+    desk = Desk({"key": "size(new.doc)"}, relation=relation(("id", "doc")))
+    [wide] = desk.insert("1", "[" + ",".join(["[]"] * 500) + "]")
+    assert (wide.error, wide.lane) == ("", "500")
+    [deepest] = desk.insert("2", "[" * 200 + "]" * 200)
+    assert (deepest.error, deepest.lane) == ("", "1")

@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cdcd.config.model import Order, TriggerConfig, Webhook
-from cdcd.errors import ConfigError, ExpressionError
+from cdcd.errors import ConfigError, EventError, ExpressionError
 from cdcd.triggers.matcher import Index, TableTriggers
 from cdcd.triggers.trigger import Trigger, compile_trigger
 from tests.unit.triggers.rows import PlainChange
@@ -135,3 +137,56 @@ def test_what_a_trigger_uses() -> None:
         ("old", "b"),
         ("new", "c"),
     }
+
+
+UPDATES = frozenset({"DB_UPDATE"})
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.sampled_from(["\ud800", 2**70, 10**400])
+)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
+KEYS = (
+    "new.doc",
+    "[new.doc, old.doc]",
+    '{1: new.doc, "x": 2}',
+    "{true: new.doc, 1: 2}",
+    "new",
+    "new.doc + 1",
+    "new.doc.a.b",
+    'b"x" + new.doc',
+    "timestamp(new.doc)",
+    "string(new.doc)",
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(VALUES, st.sampled_from(KEYS))
+def test_whatever_a_value_and_an_expression_are_matching_raises_nothing(value: object, key: str) -> None:
+    change = PlainChange(new_row={"doc": value}, old_row={"doc": value})
+    [(_, lane)] = matches(change, trigger(key=key, types=UPDATES))
+    assert isinstance(lane, str | EventError)
+    for _, found in matches(change, trigger(when=key, types=UPDATES)):
+        assert isinstance(found, str | EventError)
+
+
+def test_a_map_whose_keys_cannot_be_sorted_is_no_lane() -> None:
+    [(_, lane)] = matches(PlainChange(new_row={"a": "s3cret"}), trigger(key='{1: new.a, "x": new.a}', types=UPDATES))
+    assert isinstance(lane, ExpressionError)
+    assert "cannot be written as text" in str(lane)
+    assert "s3cret" not in lane.explain()
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("s3cret"), RecursionError("s3cret"), OverflowError("s3cret")])
+def test_what_a_row_raises_on_its_own_is_the_event_s_fault(raised: Exception) -> None:
+    class Broken(PlainChange):
+        def new(self, column: str) -> object:
+            raise raised
+
+    [(_, lane)] = matches(Broken(), trigger(when="new.a == 1"))
+    assert isinstance(lane, ExpressionError)
+    assert "s3cret" not in lane.explain()
