@@ -159,6 +159,22 @@ async def test_nothing_moves_while_a_transaction_is_unsettled(database: Database
         assert parse_lsn(it.confirmed()) < one.event.position
 
 
+async def test_a_new_connection_confirms_nothing_that_is_unsettled(database: Database) -> None:
+    """It goes on behind what was read, but what was read and is in nobody's hands must come again after a crash."""
+    database.execute(ITEMS)
+    async with reader(database, TRIGGERS) as it:
+        database.execute("INSERT INTO items VALUES (1)")
+        (one,) = await it.offered(1)
+        stream = it.source._stream
+        await it.disconnect()
+        await it.until(lambda: it.source._stream not in (None, stream), "another connection")
+        database.execute("INSERT INTO items VALUES (2)")
+        await it.offered(2)
+        replied = it.ask("SELECT now()")
+        await it.until(lambda: it.ask(f"SELECT bool_or(reply_time > '{replied}') FROM pg_stat_replication"), "a status")
+        assert parse_lsn(it.confirmed()) < one.event.position
+
+
 @pytest.mark.matrix
 async def test_a_full_pipeline_pauses_reading_and_keeps_the_connection(database: Database) -> None:
     """With wal_sender_timeout 2 s the same connection is there after 5 s, and everything arrives."""

@@ -9,6 +9,7 @@ from cdcd.errors import PositionLost, SourceNotReady
 from cdcd.replication.lsn import format_lsn, parse_lsn
 from tests.integration.sources.reader import docs, reader, trigger
 from tests.postgres import Database, Databases, OwnServer, Postgres, chosen_majors
+from tests.proxy import Proxy
 
 ITEMS = "CREATE TABLE items (id int PRIMARY KEY, note text)"
 TRIGGERS = {"items": trigger("items")}
@@ -287,3 +288,36 @@ async def test_an_idle_source_does_not_hold_up_the_servers_shutdown(own_server: 
         await it.until(lambda: len(it.find("source.reading")) == 2, "a new connection")
         database.execute("INSERT INTO items VALUES (1)")
         assert docs(await it.offered(1)) == [1]
+
+
+async def test_a_source_without_room_does_not_hold_up_the_servers_shutdown(
+    own_server: OwnServer, postgres: Postgres, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store takes nothing, so nothing is read; the server goes down all the same, and nothing is lost."""
+    monkeypatch.setattr("cdcd.sources.replication.LONGEST_PAUSE", 0.5)
+    server = own_server(major=postgres.major)
+    source = Database("postgres", Postgres(postgres.major, server))
+    source.execute("CREATE TABLE items (id int PRIMARY KEY, note text)")
+    async with reader(source, {"items": trigger("items")}, store=database) as it:
+        it.pipeline.full = True
+        await asyncio.to_thread(
+            source.execute, "INSERT INTO items SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i"
+        )
+        await it.logged("source.paused")
+        await asyncio.to_thread(server.restart)
+        it.pipeline.make_room()
+        found = await it.offered(20_000)
+        assert sorted(docs(found)) == list(range(1, 20_001))
+
+
+async def test_a_database_that_is_away_keeps_no_other_waiting(database: Database) -> None:
+    """The start returns, and reading begins when the database is there."""
+    database.execute("CREATE TABLE items (id int PRIMARY KEY)")
+    async with Proxy.to_postgres(database.dsn) as proxy:
+        await proxy.refuse()
+        async with reader(database, {"items": trigger("items")}, url=proxy.dsn(database.tcp_dsn)) as it:
+            assert it.find("source.unavailable")
+            await proxy.accept()
+            await it.logged("source.reading")
+            database.execute("INSERT INTO items VALUES (1)")
+            await it.offered(1)

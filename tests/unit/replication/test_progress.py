@@ -84,3 +84,19 @@ def test_misuse_is_refused() -> None:
     for misuse in (checkpoint.hold, lambda: checkpoint.close(3)):
         with pytest.raises(ValueError, match="close"):
             misuse()
+
+
+def test_empty_transactions_behind_an_unsettled_one_take_no_room() -> None:
+    """They go with the one before them, and all settle with it."""
+    progress = Progress(0)
+    waiting = progress.open(10)
+    waiting.hold()
+    waiting.close(11, time=1)
+    for number in range(1_000):
+        progress.open(20 + 2 * number).close(21 + 2 * number, time=2 + number)
+    assert progress.outstanding == 1
+    assert progress.settled == 0
+    waiting.settle()
+    assert progress.settled == 21 + 2 * 999
+    assert progress.settled_time == 1_001
+    assert progress.outstanding == 0
