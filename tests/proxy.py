@@ -71,6 +71,8 @@ class Proxy:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         await self.refuse()
         self.cut()
+        if self._tasks:  # they end by themselves, unless they are about to open a connection
+            await asyncio.wait(list(self._tasks), timeout=1.0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long the workload and the trouble last")
-    parser.add_argument("--drain", type=float, default=180.0, help="how long draining may take afterwards")
+    parser.add_argument("--drain", type=float, default=300.0, help="how long draining may take afterwards")
     parser.add_argument("--logs", type=Path, default=Path("/tmp/cdcd-torture"), help="where the logs of each seed go")
     parser.add_argument("--major", type=int, default=chosen_majors()[-1], help="PostgreSQL major")
     arguments = parser.parse_args()

@@ -45,7 +45,7 @@ class Numbers:
     def of(cls, seed: int) -> "Numbers":
         chosen = random.Random(f"numbers {seed}")
         return cls(
-            in_flight=chosen.choice((16, 64, 256, 2048)),
+            in_flight=chosen.choice((32, 128, 512, 2048)),
             spill_after=chosen.choice((0.05, 0.3, 1.0)),
             endpoint_concurrency=chosen.choice((2, 8, 64)),
             own_store=chosen.random() < 0.4,
