@@ -34,7 +34,8 @@ async def filled(it: Shop) -> dict[str, str]:
         delivery("public.products/2", "ledger", AT),
     )
     for each in (good, waits, behind, *bad):
-        each.event.subject = each.event.key = each.lane or ""
+        each.event.subject = each.lane or ""
+        each.event.key = each.event.subject.partition("/")[2]
         each.event.position = int(each.event.time)
     await it.write(final(good))
     await it.write(staged(waits, time.time() + 3600, number=1, reason="connection refused"), staged(behind))
