@@ -3,10 +3,28 @@
 import logging
 import sys
 from collections.abc import MutableMapping
+from enum import StrEnum
 from typing import Any
 
 import orjson
 import structlog
+
+
+class Format(StrEnum):
+    """How a line looks. `auto`: as for a console on a terminal, JSON otherwise."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Level(StrEnum):
+    """The least grave events that are shown."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import structlog
 import typer
 
 from cdcd.app import Daemon
-from cdcd.cli.logs import configure
+from cdcd.cli.logs import Format, Level, configure
 from cdcd.cli.options import ConfigOption, load_or_exit
 from cdcd.errors import CdcdError
 
@@ -27,15 +27,15 @@ def register(app: typer.Typer) -> None:
 
 def run(
     config: ConfigOption = Path("cdcd.yaml"),
-    log_format: Annotated[str, typer.Option(help="auto (console on a terminal, else JSON), json or console.")] = "auto",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[Format, typer.Option(help="auto: console on a terminal, else JSON.")] = Format.AUTO,
+    log_level: Annotated[Level, typer.Option(help="The least grave events that are shown.")] = Level.INFO,
 ) -> None:
     """Run the daemon: capture changes, deliver them, record every attempt.
 
     The first SIGINT or SIGTERM stops it in order: attempts under way end, everything is recorded. The second stops it at once.
     Exit codes: 0 stopped in order, 1 a mistake that somebody must mend, 130 stopped at once.
     """
-    configure(json={"json": True, "console": False}.get(log_format), level=log_level)
+    configure(json={Format.JSON: True, Format.CONSOLE: False}.get(log_format), level=log_level)
     daemon = Daemon(load_or_exit(config))
     raise typer.Exit(run_loop(lambda: _main(daemon)))
 
