@@ -4,9 +4,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEEDS ?= 1
+SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-small torture setup postgres clean
+.PHONY: help demo test check format bench bench-small torture pgbench setup postgres clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +38,11 @@ bench: $(VENV)/.dev ## Every benchmark, each beside its baseline and its target
 bench-small: $(VENV)/.dev ## One short round of each benchmark, so that they never rot
 	$(BIN)/python -m benchmarks --small $(ARGS)
 
-torture: $(VENV)/.dev ## The long randomised crash tests
-	$(BIN)/pytest -m torture $(ARGS)
+torture: $(VENV)/.dev ## The randomised crash test: make torture SEEDS=20 SECONDS=30 (or ARGS="--seed 7" for one)
+	$(BIN)/python -m tests.torture --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+pgbench: $(VENV)/.dev ## pgbench's tables, rebuilt from webhooks, for a minute
+	$(BIN)/python -m tests.pgbench --seconds 60 --clients 4 $(ARGS)
 
 setup: $(VENV)/.dev ## The virtual environment with everything for development
 

@@ -1,0 +1,26 @@
+"""The torture test: one short seed in the normal suite; marked `torture`, twenty of 30 s. `make torture` prints an account of each."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.postgres import Servers, chosen_majors
+from tests.torture.run import torture
+
+
+def _run(servers: Servers, directory: Path, seed: int, seconds: float, drain: float) -> None:
+    outcome = torture(seed, seconds, directory, major=chosen_majors()[-1], drain=drain, servers=servers)
+    assert not outcome.faults, f"{outcome.line}\n{outcome.faults}\n{directory}"
+
+
+def test_torture_in_short(servers: Servers, tmp_path: Path) -> None:
+    """Four seconds of trouble, then the account."""
+    _run(servers, tmp_path, 1, 4.0, 90.0)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_torture(servers: Servers, tmp_path: Path, seed: int) -> None:
+    """Thirty seconds of trouble, then the account."""
+    _run(servers, tmp_path, seed, 30.0, 300.0)
