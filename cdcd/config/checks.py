@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from cdcd.config.conninfo import conninfo_problem
 from cdcd.config.document import Document, Route
 from cdcd.config.mistakes import nearest
 from cdcd.config.quantities import duration
@@ -48,6 +49,8 @@ def check_main(document: Document, tell: Tell) -> None:
         url = _mapping(database).get("url")
         if isinstance(url, str) and url and not re.match(r"postgres(ql)?://.|\s*\w+\s*=", url):
             tell(document, (*route, "url"), "must begin with postgresql://, or be libpq's key=value form", False)
+        elif isinstance(url, str) and url and (problem := conninfo_problem(url)):
+            tell(document, (*route, "url"), problem, False)
     eventing = _mapping(data.get("eventing"))
     home = eventing.get("database")
     if isinstance(home, str) and home and home not in databases:

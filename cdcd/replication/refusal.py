@@ -21,6 +21,8 @@ _NO_CONNECTION = ("08", "57P", "53300")  # connection, operator intervention, to
 _NOT_PERMITTED = ("28", "42501")
 _NOT_LET_IN = ("authentication failed", "no pg_hba.conf entry", "permission denied", "must be superuser or replication role")
 
+_UNREADABLE = "the connection string cannot be used (its user and password must be percent-encoded in a URL)"
+
 
 def refusal(message: str, sqlstate: str) -> ReplicationError:
     """The error for a refusal with this code (manual, appendix A)."""
@@ -47,6 +49,9 @@ def translated(*, slot: bool = False) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as exc:
+        if isinstance(exc, psycopg.ProgrammingError) and not exc.sqlstate:
+            # Not a server's words but the client's, which quote what they could not read: a password, say.
+            raise ReplicationError(_UNREADABLE) from None
         # Only a connection that failed or broke comes without a code.
         message = exc.diag.message_primary or str(exc)
         raise (slot_refusal if slot else refusal)(message, exc.sqlstate or _connect_sqlstate(exc)) from exc

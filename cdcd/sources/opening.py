@@ -67,7 +67,9 @@ async def connect(database: Database, *, application_name: str = "cdcd") -> psyc
     """An ordinary connection for the catalog, in autocommit. Raises ReplicationError."""
     with replication_errors():
         given = conninfo_to_dict(database.url)
-        dsn = make_conninfo(database.url, **{name: value for name, value in _CONNECT.items() if name not in given})
+        dsn = make_conninfo(
+            database.url, **{name: value for name, value in _CONNECT.items() if name not in given}, client_encoding="UTF8"
+        )
         return await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name=application_name)
 
 

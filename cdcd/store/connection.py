@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Format
 from psycopg.rows import TupleRow
 
+from cdcd.config.conninfo import ENCODE, conninfo_problem
 from cdcd.errors import CdcdError, EventError, StoreRefused, StoreUnavailable
 from cdcd.store.arrays import ARRAYS
 from cdcd.store.statements import SQL
@@ -55,6 +56,8 @@ def translate(error: psycopg.Error | OSError) -> CdcdError:
     """The error of cdcd's tree that says who must act (SQLSTATE classes: PostgreSQL manual, appendix A)."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]  # the rest is the server's context
     state = getattr(error, "sqlstate", None) or ""
+    if _quotes_input(error):
+        return StoreRefused("the event store's URL cannot be used", hint=ENCODE)
     if state == "55P03":
         return LockBusy(f"the event store is busy: {text}")
     if state[:2] in _ROW_CLASSES:
@@ -76,7 +79,12 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.Error, OSError) as error:
-        raise translate(error) from error
+        raise translate(error) from (None if _quotes_input(error) else error)
+
+
+def _quotes_input(error: psycopg.Error | OSError) -> bool:
+    """Not a server's words but the client's, which quote what they could not read: a password, say."""
+    return isinstance(error, psycopg.ProgrammingError) and not error.sqlstate
 
 
 def quoted(identifier: str) -> str:
@@ -107,16 +115,36 @@ class _RawLoader(Loader):
 _DUMPERS = [(array, type(f"{array.__name__}Dumper", (_RawDumper,), {"oid": array.oid})) for array in ARRAYS]
 
 
+async def open_connection(dsn: str, *, any_encoding: bool = False, **options: Any) -> Connection:
+    """A connection that speaks UTF-8, whatever the URL, the environment or the role says. `options` go to psycopg.
+
+    Raises StoreRefused for a URL that cannot be read, and for a database that is not UTF-8 (unless `any_encoding`): what it
+    cannot hold would be refused or come back as other bytes, and a body must be the same on every attempt.
+    """
+    if problem := conninfo_problem(dsn):
+        raise StoreRefused(f"the event store's URL: {problem}")
+    with translated():
+        given = conninfo_to_dict(dsn)
+        connection = await AsyncConnection.connect(
+            make_conninfo(
+                dsn, **{name: value for name, value in _CONNECT.items() if name not in given}, client_encoding="UTF8"
+            ),
+            **options,
+        )
+        encoding = connection.info.parameter_status("server_encoding") or "?"
+        if encoding != "UTF8" and not any_encoding:
+            await connection.close()
+            raise StoreRefused(
+                f"the event store's database is encoded in {encoding}, not in UTF8",
+                hint="name a database in eventing.database that was made with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+            )
+    return connection
+
+
 async def connect(dsn: str, schema: str) -> Connection:
     """A connection in autocommit, with `schema` alone on its search path and no limits of the role's own in its way."""
-    given = conninfo_to_dict(dsn)
+    connection = await open_connection(dsn, autocommit=True, cursor_factory=AsyncRawCursor, prepare_threshold=0)
     with translated():
-        connection = await AsyncConnection.connect(
-            make_conninfo(dsn, **{name: value for name, value in _CONNECT.items() if name not in given}),
-            autocommit=True,
-            cursor_factory=AsyncRawCursor,
-            prepare_threshold=0,
-        )
         try:
             for array, dumper in _DUMPERS:
                 connection.adapters.register_dumper(array, dumper)

@@ -6,11 +6,11 @@ other things than a store is never touched.
 
 from importlib.resources import files
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
 from cdcd.errors import StoreRefused
-from cdcd.store.connection import Connection, quoted, translated
+from cdcd.store.connection import Connection, open_connection, quoted, translated
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('cdcd.migrate', 0))"
 
@@ -50,7 +50,7 @@ def drop_sql(schema: str) -> str:
 async def migrate(dsn: str, schema: str, project: str) -> list[int]:
     """Bring the store to this version of cdcd; the numbers of the migrations applied. Raises StoreRefused, StoreUnavailable."""
     with translated():
-        async with await AsyncConnection.connect(dsn, application_name="cdcd", connect_timeout=10) as connection:
+        async with await open_connection(dsn) as connection:
             applied = await _applied(connection, schema, project)
             if applied == {number for number, _, _ in migrations()}:
                 return []
@@ -71,7 +71,7 @@ async def migrate(dsn: str, schema: str, project: str) -> list[int]:
 async def drop(dsn: str, schema: str, project: str) -> bool:
     """Remove the store of `project`; False when there was none. Refused while a daemon owns it."""
     with translated():
-        async with await AsyncConnection.connect(dsn, application_name="cdcd", connect_timeout=10) as connection:
+        async with await open_connection(dsn, any_encoding=True) as connection:
             await connection.execute(_LOCK)
             if not await _applied(connection, schema, project):
                 return False

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from psycopg import AsyncConnection
-
 from cdcd.errors import StoreRefused
-from cdcd.store.connection import quoted, translated
+from cdcd.store.connection import open_connection, quoted, translated
 from cdcd.store.migrate import check_project, check_version, migrations
 from cdcd.store.statements import SQL
 
@@ -46,9 +44,7 @@ SELECT to_regclass(%(meta)s) IS NOT NULL AND to_regclass(%(migrations)s) IS NOT 
 async def look(dsn: str, schema: str, project: str) -> Standing:
     """Raises StoreUnavailable, and StoreRefused for another project's, a newer one, and a schema that holds other things."""
     with translated():
-        async with await AsyncConnection.connect(
-            dsn, autocommit=True, application_name="cdcd check", connect_timeout=10
-        ) as connection:
+        async with await open_connection(dsn, autocommit=True, application_name="cdcd check") as connection:
             names = {"meta": f"{quoted(schema)}.meta", "migrations": f"{quoted(schema)}.migrations", "schema": schema}
             row = await (await connection.execute(_LOOK, names)).fetchone()
             assert row is not None

@@ -318,3 +318,16 @@ def test_the_embedded_store_is_not_started_nor_made(database: Database, tmp_path
     (store,) = result.found("ok", "store")
     assert "will be made" in store["what"]
     assert [path.name for path in tmp_path.iterdir()] == ["cdcd.yaml"]
+
+
+def test_a_database_that_nothing_keeps_utf8_is_warned_of(database: Database, tmp_path: Path) -> None:
+    name = f"{database.name}_ascii"
+    database.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        url = make_conninfo(database.tcp_dsn, dbname=name)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(USERS)
+        result = check(write_config(tmp_path, url))
+        assert [finding["code"] for finding in result.found("warning")] == ["encoding"]
+    finally:
+        database.execute(f"DROP DATABASE {name}")

@@ -1,12 +1,22 @@
 """Making, upgrading, printing and removing a store, and what is refused."""
 
 import asyncio
+import traceback
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from cdcd.config.model import Capture
+from cdcd.config.model import Database as SourceDatabase
 from cdcd.errors import StoreRefused, StoreUnavailable
+from cdcd.replication.errors import ConnectionLost, ReplicationError
+from cdcd.replication.walsender import identify_system
+from cdcd.sources import opening
+from cdcd.store.connection import Session, connect, translate
 from cdcd.store.migrate import drop, migrate, migration_sql, migrations
 from cdcd.store.reads import Reads
+from cdcd.store.standing import look
 from tests.integration.store.shop import PROJECT, SCHEMA, delivery, final, shop
 from tests.postgres import Database
 
@@ -88,3 +98,49 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(StoreUnavailable):
         await reads.positions()
     await reads.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_is_not_utf8_is_refused(database: Database, encoding: str) -> None:
+    name = f"{database.name}_{encoding.lower()}"
+    database.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    try:
+        dsn = make_conninfo(database.dsn, dbname=name)
+        for refused in (migrate(dsn, SCHEMA, PROJECT), look(dsn, SCHEMA, PROJECT), connect(dsn, SCHEMA)):
+            with pytest.raises(StoreRefused, match=f"encoded in {encoding}") as caught:
+                await refused
+            assert "ENCODING 'UTF8'" in caught.value.hint
+        assert not await drop(dsn, SCHEMA, PROJECT)
+    finally:
+        database.execute(f"DROP DATABASE {name}")
+
+
+async def test_every_connection_speaks_utf8_whatever_it_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    dsn = make_conninfo(database.dsn, client_encoding="LATIN9", options="-c client_encoding=LATIN2")
+    await migrate(dsn, SCHEMA, PROJECT)
+    connection = await connect(dsn, SCHEMA)
+    assert connection.info.parameter_status("client_encoding") == "UTF8"
+    await connection.close()
+    source = await opening.connect(SourceDatabase("main", dsn, Capture.REPLICATION, "s", "p"))
+    assert source.info.parameter_status("client_encoding") == "UTF8"
+    await source.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hunter2%zz@127.0.0.1/db", "postgresql://u:p@hunter2@127.0.0.1/db"])
+async def test_a_url_that_cannot_be_read_is_nothing_to_wait_for_and_is_not_shown(url: str) -> None:
+    for refused in (migrate(url, SCHEMA, PROJECT), connect(url, SCHEMA), Session(url, SCHEMA).fetch("days")):
+        with pytest.raises(StoreRefused) as caught:
+            await refused
+        assert "percent-encode" in caught.value.explain()
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_the_client_s_own_words_are_never_passed_on() -> None:
+    url = "postgresql://u:hunter2%zz@127.0.0.1/db"
+    with pytest.raises(ReplicationError) as caught:
+        await identify_system(url)
+    assert not isinstance(caught.value, ConnectionLost)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "hunter2" not in translate(psycopg.ProgrammingError("hunter2")).explain()

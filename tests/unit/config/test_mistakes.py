@@ -156,6 +156,14 @@ MISTAKES = {
         VALID.replace("postgresql:", "mysql:"),
         "c.yaml:3:25: databases.main.url: must begin with postgresql://, or be libpq's key=value form",
     ),
+    "database url, port": (
+        VALID.replace("localhost", "localhost:x"),
+        "c.yaml:3:25: databases.main.url: a part of the user or the password would be taken for the host, the port or the database",
+    ),
+    "database url, key=value": (
+        VALID.replace("postgresql://localhost/shop", "host=h prot=5"),
+        "c.yaml:3:25: databases.main.url: cannot be read as key=value; put a value with spaces or quotes in single quotes",
+    ),
     "slot": (
         VALID.replace("{url:", "{slot: A-b, url:"),
         "c.yaml:3:26: databases.main.slot: must be lowercase letters, digits and _",
@@ -371,3 +379,45 @@ def test_no_message_shows_what_was_put_in(tmp_path: Path) -> None:
     while error is not None:  # nor do the errors behind it, which a traceback would print
         assert SECRET not in f"{error} {error!r} {getattr(error, 'hint', '')}"
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2%zzhunter2@h/db",
+        "postgresql://u:hunter2%00@h/db",
+        "postgresql://u:p@hunter2@h/db",
+        "postgresql://u:p@@hunter2@h/db",
+        "postgresql://u:p/hunter2@h/db",
+        "postgresql://u:5432/hunter2@h/db",
+        "postgresql://u:hunter2/@h/db",
+        "postgresql://u:hunter2",
+        "postgresql://u:p@h/db?password=x&hunter2=1",
+        "postgresql://u:p@[hunter2/db",
+        "host=h password=a hunter2",
+        "host=h password='hunter2",
+        "host=h hunter2=x",
+        "host=h port=hunter2",
+    ],
+)
+def test_a_database_url_that_would_show_its_password_is_refused_without_showing_it(tmp_path: Path, url: str) -> None:
+    [mistake] = mistakes(tmp_path, VALID.replace("postgresql://localhost/shop", "'${env:URL}'"), {"URL": url})
+    assert "hunter2" not in mistake
+    assert "percent-encode" in mistake or url.startswith("host=")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u%40org:p%40%25%2F%3A@h:5432/db?sslmode=require",
+        "postgresql://u:p#?[x@h,h2:5433/db",
+        "postgresql:///db?host=/tmp/a@b&port=5433",
+        "postgresql://u:p@h/a%40b",
+        "postgres://u:p@[::1]:5432/db",
+        "host=@abstract password='a@b c' dbname=a@b",
+    ],
+)
+def test_a_database_url_that_is_read_as_meant(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(VALID.replace("postgresql://localhost/shop", "'${env:URL}'"))
+    assert load(path, {"URL": url}).databases["main"].url == url
