@@ -24,6 +24,7 @@ from cdcd.delivery.circuit import State
 from cdcd.delivery.dispatcher import Dispatcher, Queue
 from cdcd.delivery.lanes import MOST_LANES
 from cdcd.delivery.outcome import classify
+from cdcd.delivery.telling import Teller
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Attempt, Delivery, Record, Status
 from cdcd.lifecycle import Failed, Tasks
@@ -72,6 +73,7 @@ class Engine:
         self._look_again = look_again
         self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
         self._tasks = Tasks(self.name, failed)
+        self._teller = Teller()
         self._workers: set[asyncio.Task[None]] = set()
         self._failed = failed
         self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
@@ -205,6 +207,8 @@ class Engine:
         )
         was_staged = delivery.staged
         self._record(self.dispatcher.finished(delivery, attempt, outcome, now))
+        if attempt.error or self._teller.down:
+            self._teller.endpoint(self.dispatcher.queues[delivery.trigger].endpoint, attempt.error)
         if self._waiting:
             self._make_room()
         if self.dispatcher.unclaimed:  # the circuit has opened: what was claimed for others too is due when it closes
@@ -221,6 +225,8 @@ class Engine:
     def _record(self, records: Iterable[Record]) -> None:
         for record in records:
             self._recorder.record(record)
+            if record.status is Status.FAILED:
+                self._teller.failed(record, self._clock.monotonic())
 
     # The loop back: what the store holds
 

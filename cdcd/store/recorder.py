@@ -30,6 +30,7 @@ log = structlog.get_logger()
 GROUP_RECORDS = 2000
 GROUP_BYTES = 16 * 1024 * 1024
 COMPACT_EVERY = 10_000  # groups
+LOOK_EVERY = 5.0  # seconds between looks at an idle store
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between tries
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
 
@@ -130,8 +131,8 @@ class Recorder:
 
     async def _run(self) -> None:
         while True:
-            if not self._queue and not self._stopping:
-                await self._wake.wait()
+            if not self._queue and not self._stopping and not await self._woken():
+                continue
             self._wake.clear()
             last = self._stopping
             records = self._take()
@@ -149,6 +150,22 @@ class Recorder:
                     self._on_recorded(records)
             if last and not self._queue:
                 return
+
+    async def _woken(self) -> bool:
+        """Wait for something to write. Meanwhile see that the store is still there and ours: after a restart of its server the
+        lock must be taken again before another daemon takes it, also when nothing happens."""
+        try:
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._wake.wait()
+        except TimeoutError:
+            try:
+                await self._writer.keep()
+            except StoreUnavailable as error:
+                self._tell(error)
+            else:
+                self._tell(None)
+            return False
+        return True
 
     def _take(self) -> list[Record]:
         queue, size = self._queue, 0

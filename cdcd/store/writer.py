@@ -95,6 +95,15 @@ class Writer:
                     continue
             self._days.add(day)
 
+    async def keep(self) -> None:
+        """Own the store, with a new connection if the old one broke. StoreUnavailable, StoreRefused."""
+        connection = await self.open()
+        try:
+            await run(connection, "epoch")
+        except (psycopg.Error, OSError) as error:
+            await self.close()
+            raise translate(error) from error
+
     async def compact(self) -> bool:
         """Rewrite `positions` to its newest rows; False when somebody was reading it, and nothing was done."""
         connection = await self.open()

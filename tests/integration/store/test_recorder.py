@@ -338,3 +338,19 @@ async def test_a_backlog_survives_its_daemon(database: Database) -> None:
         await it.write(final(again, number=4))
         assert it.rows("SELECT status, attempts FROM event_logs") == [("processed", 4)]
         await backlog.close()
+
+
+async def test_an_idle_recorder_takes_its_store_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection breaks while nothing is written; another daemon must find the store owned all the same."""
+    monkeypatch.setattr("cdcd.store.recorder.LOOK_EVERY", 0.05)
+    owner = (
+        "SELECT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    async with shop(database) as it:
+        [(first,)] = await asyncio.to_thread(database.execute, owner)
+        await asyncio.to_thread(database.execute, KILL)
+        deadline = time.monotonic() + 10
+        while not (rows := await asyncio.to_thread(database.execute, owner)) or rows == [(first,)]:
+            assert time.monotonic() < deadline
+        await it.write(final(delivery()))

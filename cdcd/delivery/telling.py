@@ -1,0 +1,64 @@
+"""What the engine says aloud: deliveries that failed for good, endpoints that go down and come back.
+
+A dead endpoint can fail a million deliveries, and a log that drowns tells nothing. So of each trigger at most `MOST` lines are
+written in `WINDOW` seconds; what was left out is counted in the next line. Every delivery is in `event_logs` in any case.
+"""
+
+import structlog
+
+from cdcd.delivery.circuit import State
+from cdcd.delivery.dispatcher import Endpoint
+from cdcd.event import Record
+
+log = structlog.get_logger()
+
+MOST = 10
+WINDOW = 10.0  # seconds
+
+
+class Teller:
+    """One for an engine. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+        self._told: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
+        self.down: set[str] = set()
+
+    def failed(self, record: Record, now: float) -> None:
+        """Tell of a delivery that failed for good."""
+        delivery = record.delivery
+        if self._may_tell(delivery.trigger, now):
+            log.warning(
+                "delivery.failed",
+                trigger=delivery.trigger,
+                id=delivery.id,
+                attempts=delivery.attempts,
+                reason=record.reason,
+                left_out=self._left_out.pop(delivery.trigger, 0),
+            )
+
+    def _may_tell(self, trigger: str, now: float) -> bool:
+        if now - self._since.get(trigger, -WINDOW) >= WINDOW:
+            self._since[trigger] = now
+            self._told[trigger] = 0
+        self._told[trigger] += 1
+        if self._told[trigger] <= MOST:
+            return True
+        self._left_out[trigger] = self._left_out.get(trigger, 0) + 1
+        return False
+
+    def endpoint(self, endpoint: Endpoint, error: str) -> None:
+        """Tell when the endpoint has gone down, or has come back."""
+        if endpoint.circuit.state is State.CLOSED:
+            if endpoint.origin in self.down:
+                self.down.remove(endpoint.origin)
+                log.info("endpoint.up", endpoint=endpoint.origin)
+        elif endpoint.origin not in self.down:
+            self.down.add(endpoint.origin)
+            log.warning(
+                "endpoint.down",
+                endpoint=endpoint.origin,
+                error=error,
+                hint="its deliveries are staged, and tried again one at a time until it answers",
+            )
