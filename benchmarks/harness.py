@@ -97,7 +97,11 @@ class Server:
         self._number = 0
 
     def database(self) -> str:
-        """A fresh database's DSN."""
+        """A fresh database's DSN. Slots are the server's, not the database's: the one before gives up its own."""
+        self.execute(
+            self.server.dsn(),
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'cdcd%' AND NOT active",
+        )
         self._number += 1
         name = f"bench_{self._number}"
         self.execute(self.server.dsn(), f"CREATE DATABASE {name}")
