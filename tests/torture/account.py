@@ -93,7 +93,7 @@ class Copy:
         row: Row = dict(data["doc"])
         for column in data.get("unchanged", ()):
             if old is not None:
-                row[column] = old[column]
+                row[column] = old.get(column)
         key = tuple(row[name] for name in names)
         if key in rows:
             self._fault(f"{kind} makes a row that is there", receipt, key)
