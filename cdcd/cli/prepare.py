@@ -16,6 +16,8 @@ from cdcd.upkeep.setup import setup as make
 from cdcd.upkeep.teardown import look_for
 from cdcd.upkeep.teardown import teardown as remove
 
+NOT_LOOKED = "Nothing was removed: what could not be reached could not be looked at."
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -94,10 +96,11 @@ def teardown(
             print(f"not reached: {problem}", file=sys.stderr)
         code = 2 if remains.unreached else 0
         if print_only:
-            print(remains.sql() if not remains.nothing else "-- Nothing is there.\n", end="")
+            nothing = "-- Nothing is there." if not code else f"-- {NOT_LOOKED}"
+            print(remains.sql().rstrip() if not remains.nothing else nothing)
             return code
         if remains.nothing:
-            print("Nothing is there.")
+            print("Nothing is there." if not code else NOT_LOOKED)
             return code
         if not yes and not _confirmed(remains.words()):
             return 1

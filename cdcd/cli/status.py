@@ -8,6 +8,7 @@ import orjson
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from cdcd.upkeep.status import DatabaseReport, Report, TriggerReport, behind
 from cdcd.upkeep.status import status as look
 from cdcd.upkeep.words import ago, size
 
+WIDE = 110  # columns in which an endpoint has room beside its numbers
 MUCH_XMIN = 1_000_000  # transactions whose dead catalog rows cannot be vacuumed
 
 
@@ -40,7 +42,8 @@ def status(
     Counts reach back as far as `eventing.retention`. It reads the event store and the databases directly, whether cdcd runs or
     not; the embedded event store can be read only while cdcd runs.
 
-    Exit codes: 0 everything could be looked at, 1 the configuration is wrong, 2 something could not be reached.
+    Exit codes: 0 everything could be looked at and is read, 1 the configuration is wrong, or changes cannot be read until somebody
+    mends what is shown, 2 something could not be reached.
 
     Examples: `cdcd status`, `cdcd status --watch`, `cdcd status --json | jq '.databases[].slot.held_bytes'`
     """
@@ -76,8 +79,9 @@ def _once(config: Config, as_json: bool) -> int:
     if as_json:
         print(orjson.dumps(report.plain(), option=orjson.OPT_INDENT_2).decode())
     else:
-        Console(highlight=False).print(_show(report))
-    return 0 if report.whole else 2
+        console = Console(highlight=False)
+        console.print(_show(report, console.width))
+    return 2 if not report.whole else 1 if report.troubled else 0
 
 
 def _watch(config: Config, as_json: bool, interval: float) -> int:
@@ -85,82 +89,98 @@ def _watch(config: Config, as_json: bool, interval: float) -> int:
         while True:
             print(orjson.dumps(_look(config).plain()).decode(), flush=True)
             time.sleep(interval)
-    with Live(_show(_look(config)), console=Console(highlight=False), auto_refresh=False, screen=False) as live:
+    console = Console(highlight=False)
+    with Live(_show(_look(config), console.width), console=console, auto_refresh=False, screen=False) as live:
         while True:
             time.sleep(interval)
-            live.update(_show(_look(config)), refresh=True)
+            live.update(_show(_look(config), console.width), refresh=True)
 
 
-def _show(report: Report) -> RenderableType:
-    parts: list[RenderableType] = []
-    head = Text.assemble(("project ", "dim"), (report.project, "bold"), "  ")
+def _show(report: Report, width: int) -> RenderableType:
+    head = Text.assemble((report.project, "bold"), ", ")
     if report.running:
         head.append("running", "green").append(f" ({report.running})", "dim")
     elif report.running == "":
         head.append("not running", "yellow")
     else:
         head.append("cannot be told whether it runs", "magenta")
-    parts.append(head)
-    missing = "" if report.store_made else "(not made yet: `cdcd run` or `cdcd setup` makes it)"
-    parts.append(_line("event store", report.store, report.store_error or missing))
+    store = Text(report.store)
+    if report.store_error:
+        store.append(f": {report.store_error}", "magenta")
+    elif report.store_made is False:
+        store.append(" (not made yet: `cdcd run` or `cdcd setup` makes it)", "magenta")
+    parts: list[RenderableType] = [_lines([("project", head), ("event store", store)])]
     for database in report.databases:
-        parts += ["", *_database(database, report)]
+        about = Text.assemble(("database ", "dim"), (database.name, "bold"))
+        parts += ["", about, Padding(_lines(_database(database, report)), (0, 0, 0, 2))]
     if report.triggers:
-        parts += ["", _triggers(report)]
-        parts += [
-            Text.assemble((f"  {row.name}: ", "bold"), (row.last_error, "red")) for row in report.triggers if row.last_error
-        ]
-        about = " Delivered is an estimate." if report.estimated else ""
-        parts.append(Text(f"Events of the last {ago(report.at - report.since)}.{about}", "dim"))
+        parts += ["", _triggers(report, width)]
+        told = [line for row in report.triggers for line in _told(row, report, width)]
+        if told:
+            parts += [Padding(_lines(told), (0, 0, 0, 2))]
+        about = Text(f"Events of the last {ago(report.at - report.since)}.", "dim")
+        parts.append(about.append(" Delivered is an estimate.") if report.estimated else about)
     return Group(*parts)
 
 
-def _line(name: str, value: str, error: str = "") -> Text:
-    line = Text.assemble((f"{name}: ", "dim"), value)
-    if error:
-        line.append(f" {error}" if value else error, "magenta")
-    return line
+def _lines(rows: list[tuple[str, Text]]) -> Table:
+    """Names, and beside them what is said of each, wrapped in a column of its own."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(style="dim", overflow="fold", max_width=30)
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(f"{name}:" if name else "", text)
+    return grid
 
 
-def _database(database: DatabaseReport, report: Report) -> list[RenderableType]:
-    parts: list[RenderableType] = [Text.assemble(("database ", "dim"), (database.name, "bold"))]
+def _database(database: DatabaseReport, report: Report) -> list[tuple[str, Text]]:
     if database.error:
-        parts.append(_line("  not reached", "", database.error))
-        return parts
+        return [("not reached", Text(database.error, "magenta"))]
+    rows: list[tuple[str, Text]] = []
     slot = database.slot
-    if slot is None:
-        parts.append(Text("  slot: there is none yet; `cdcd run` or `cdcd setup` makes it", "yellow"))
-        return parts
-    state = Text("read", "green") if slot.active else Text("not read", "yellow")
-    if slot.wal_status in ("unreserved", "lost"):
-        state = Text(slot.wal_status, "bold red")
-    parts.append(
-        Text.assemble(("  slot: ", "dim"), slot.name, ", ", state, (f" ({slot.reader})" if slot.reader else "", "dim"))
-    )
-    parts.append(_line("  WAL held", f"{size(slot.held_bytes)}: {slot.why_held}"))
-    parts.append(
-        _line(
-            "  settled",
-            f"{behind(database, report.at)} ({database.settled_lsn or slot.confirmed_lsn} of {database.server_lsn})",
-        )
-    )
-    if (slot.catalog_xmin_age or 0) > MUCH_XMIN:
-        parts.append(_line("  catalog xmin", f"{slot.catalog_xmin_age:,} transactions old"))
-    if database.others:
-        parts.append(_line("  others hold more", "; ".join(database.others)))
-    return parts
+    if slot is not None:
+        state = Text("read", "green") if slot.active else Text("not read", "yellow")
+        if slot.wal_status in ("unreserved", "lost"):
+            state = Text(slot.wal_status, "bold red")
+        rows.append(("slot", Text.assemble(slot.name, ", ", state, (f" ({slot.reader})" if slot.reader else "", "dim"))))
+        rows.append(("WAL held", Text(f"{size(slot.held_bytes)}: {slot.why_held}")))
+        where = f" ({database.settled_lsn or slot.confirmed_lsn} of {database.server_lsn})"
+        rows.append(("settled", Text(behind(database, report.at) + where)))
+        if (slot.catalog_xmin_age or 0) > MUCH_XMIN:
+            rows.append(("catalog xmin", Text(f"{slot.catalog_xmin_age:,} transactions old")))
+        if database.others:
+            rows.append(("others hold more", Text("; ".join(database.others))))
+    elif database.settled_lsn:
+        rows.append(("slot", Text("there is none any more", "bold red")))
+    else:
+        rows.append(("slot", Text("there is none yet; `cdcd run` or `cdcd setup` makes it", "yellow")))
+    for trouble in database.trouble:
+        rows.append(("trouble", Text(trouble.what, "bold red")))
+        if trouble.fix:
+            rows.append(("fix", Text(trouble.fix, "cyan")))
+    return rows
 
 
-def _triggers(report: Report) -> Table:
+def _triggers(report: Report, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("trigger", overflow="fold")
-    for name in ("delivered", "failed", "cancelled", "backlog"):
-        table.add_column(name, justify="right")
-    table.add_column("oldest unsettled", justify="right")
-    table.add_column("endpoint", overflow="fold")
+    for name in ("delivered", "failed", "cancelled", "backlog", "oldest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("endpoint", overflow="fold")
     for row in report.triggers:
-        table.add_row(*_cells(row, report))
+        table.add_row(*_cells(row, report), *([Text(row.endpoint, "dim")] if width >= WIDE else []))
     return table
+
+
+def _told(row: TriggerReport, report: Report, width: int) -> list[tuple[str, Text]]:
+    """What does not fit into the table."""
+    lines = [Text(row.endpoint, "dim")] if row.endpoint and width < WIDE else []
+    if row.last_error:
+        when = [] if row.last_failed_at is None else [f"last failed {ago(report.at - row.last_failed_at)} ago"]
+        when += ["tried again"] if row.backlog else []
+        lines.append(Text(f"{', '.join(when)}: {row.last_error}" if when else row.last_error, "red"))
+    return [("" if number else row.name, line) for number, line in enumerate(lines)]
 
 
 def _cells(row: TriggerReport, report: Report) -> list[RenderableType]:
@@ -168,13 +188,11 @@ def _cells(row: TriggerReport, report: Report) -> list[RenderableType]:
         return Text("?", "magenta") if count is None else Text(f"{count:,}", style if count else "dim")
 
     oldest = "" if row.oldest_unsettled is None else ago(report.at - row.oldest_unsettled)
-    name = Text(row.name) if row.enabled else Text.assemble(row.name, (" (off)", "dim"))
     return [
-        name,
+        Text(row.name) if row.enabled else Text.assemble(row.name, (" (off)", "dim")),
         number(row.delivered, "green"),
         number(row.failed, "bold red"),
         number(row.cancelled),
         number(row.backlog, "yellow"),
         Text(oldest),
-        Text(row.endpoint, "dim"),
     ]

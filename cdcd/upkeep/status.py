@@ -6,21 +6,26 @@ rest is shown.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cdcd.config.model import Config, Database
-from cdcd.errors import CdcdError
+from cdcd.errors import CdcdError, PositionLost
 from cdcd.event import Position
 from cdcd.replication import slot
+from cdcd.replication.errors import ReplicationError
 from cdcd.replication.lsn import format_lsn
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.slot import SlotState
-from cdcd.replication.walsender import Connection
-from cdcd.sources.opening import connect
-from cdcd.sources.translate import translated
+from cdcd.replication.walsender import Connection, identify_system
+from cdcd.sources.beginning import ACCEPT, where_to_begin
+from cdcd.sources.opening import MISSING, connect, publications
+from cdcd.sources.tables import find_tables
+from cdcd.sources.translate import translate, translated
 from cdcd.store.reads import Reads, StoreStatus, TriggerStatus
 from cdcd.store.standing import look
+from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.home import Home, find_home
 from cdcd.upkeep.slots import open_transactions, reader
@@ -45,15 +50,25 @@ class SlotReport:
     catalog_xmin_age: int | None
 
 
+@dataclass(slots=True, frozen=True)
+class Trouble:
+    """What keeps changes from being read until somebody acts, and what mends it."""
+
+    what: str
+    fix: str
+
+
 @dataclass(slots=True)
 class DatabaseReport:
     """A captured database. `lag_bytes`: written by the server and not settled yet; `settled_time`: of the last settled commit,
-    wall-clock seconds. `others`: slots of other consumers that hold more WAL than ours. `error`: why it could not be looked at."""
+    wall-clock seconds. `others`: slots of other consumers that hold more WAL than ours. `error`: why it could not be looked at;
+    then `missing_slot` is None: not known."""
 
     name: str
     error: str = ""
     slot: SlotReport | None = None
-    missing_slot: bool = False
+    missing_slot: bool | None = None
+    trouble: list[Trouble] = field(default_factory=list)
     server_lsn: str = ""
     settled_lsn: str = ""
     settled_time: float | None = None
@@ -81,15 +96,15 @@ class TriggerReport:
 class Report:
     """How all of it stands. `running`: who owns the store, in words; empty: nobody, so cdcd is not running; None: unknown.
 
-    `store_made` False: there is no store yet. `store_error`: why it could not be read. `estimated`: delivered and cancelled come
-    from a sample.
+    `store_made` False: there is no store yet; None: not known. `store_error`: why it could not be read. `estimated`: delivered and
+    cancelled come from a sample.
     """
 
     project: str
     at: float
     since: float
     store: str
-    store_made: bool = True
+    store_made: bool | None = None
     store_error: str = ""
     running: str | None = None
     estimated: bool = False
@@ -100,6 +115,11 @@ class Report:
     def whole(self) -> bool:
         """Whether everything could be looked at."""
         return not self.store_error and not any(database.error for database in self.databases)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether something waits for somebody to act."""
+        return any(database.trouble for database in self.databases)
 
     def plain(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
@@ -114,8 +134,8 @@ async def status(config: Config, since: float) -> Report:
     report.databases = list(
         await asyncio.gather(
             *(
-                _database(config.databases[name], stored.positions.get(name) if stored else None, report.running)
-                for name in capturing(config)
+                _database(config, name, triggers, stored.positions.get(name) if stored else None, report.running)
+                for name, triggers in capturing(config).items()
             )
         )
     )
@@ -149,6 +169,7 @@ async def _read_store(config: Config, home: Home, report: Report) -> StoreStatus
             if home.denied
             else "runs only while `cdcd run` does, and it does not run now"
         )
+        report.store_made = None if home.denied else True
         return None
     reads = Reads(home.dsn, home.schema)
     try:
@@ -157,7 +178,7 @@ async def _read_store(config: Config, home: Home, report: Report) -> StoreStatus
             if not standing.made:
                 report.running, report.store_made = "", False
                 return StoreStatus()
-            report.running = standing.owner
+            report.running, report.store_made = standing.owner, True
             found = await reads.status(report.since)
     except TimeoutError:
         report.store_error = "no answer in time"
@@ -171,7 +192,10 @@ async def _read_store(config: Config, home: Home, report: Report) -> StoreStatus
     return None
 
 
-async def _database(database: Database, known: Position | None, running: str | None) -> DatabaseReport:
+async def _database(
+    config: Config, name: str, triggers: Sequence[Trigger], known: Position | None, running: str | None
+) -> DatabaseReport:
+    database = config.databases[name]
     report = DatabaseReport(database.name)
     if known is not None:
         report.settled_lsn = format_lsn(known.settled)
@@ -180,7 +204,9 @@ async def _database(database: Database, known: Position | None, running: str | N
         async with asyncio.timeout(REACH):
             with translated(database):
                 async with await connect(database, application_name="cdcd status") as catalog:
-                    await _ask(catalog, database, report, known, running)
+                    state = await slot.inspect(catalog, database.slot)
+                    report.trouble = await _trouble(catalog, config, database, triggers, known, state)
+                    await _ask(catalog, report, known, running, state)
     except TimeoutError:
         report.error = "no answer in time"
     except CdcdError as error:
@@ -188,14 +214,49 @@ async def _database(database: Database, known: Position | None, running: str | N
     return report
 
 
+async def _trouble(
+    catalog: Connection,
+    config: Config,
+    database: Database,
+    triggers: Sequence[Trigger],
+    known: Position | None,
+    state: SlotState | None,
+) -> list[Trouble]:
+    """What the source refuses at its start, asked as it asks."""
+    captured = await find_tables(catalog, config, database, triggers)
+    found = [Trouble(problem.what, problem.fix) for problem in captured.problems]
+    standing = await publications(catalog, captured)
+    before = known.identity.get("publications", standing) if known is not None else standing
+    remade = known is not None and (standing != before or MISSING in standing.split(","))
+    if state is None or state.active_pid is None:  # otherwise it is being read: the source has looked itself
+        try:
+            who = await identify_system(database.url, application_name="cdcd status", timeout=REACH)
+            identity = {"system": who.system_identifier, "timeline": str(who.timeline), "slot": database.slot}
+            where_to_begin(database.name, known, state, identity, remade=remade)
+        except PositionLost as error:
+            found.append(Trouble(str(error).removeprefix(f"database {database.name!r}: "), error.hint))
+        except ReplicationError as error:
+            refused = translate(error, database)
+            found.append(Trouble(f"no replication connection: {error}", refused.hint))
+    if known is not None and remade:
+        found.append(
+            Trouble(
+                f"a publication was dropped or made again after {format_lsn(known.settled)}: what was committed in between cannot "
+                "be decoded, and is not delivered",
+                "cdcd makes it again within a minute, or at its start, if its role may, and tells the gap; otherwise, cdcd stopped: "
+                + ACCEPT,
+            )
+        )
+    return found
+
+
 async def _ask(
-    catalog: Connection, database: Database, report: DatabaseReport, known: Position | None, running: str | None
+    catalog: Connection, report: DatabaseReport, known: Position | None, running: str | None, state: SlotState | None
 ) -> None:
     flushed = await slot.flushed_lsn(catalog)
     report.server_lsn = format_lsn(flushed)
-    state = await slot.inspect(catalog, database.slot)
+    report.missing_slot = state is None
     if state is None:
-        report.missing_slot = True
         return
     settled = max(known.settled if known is not None else 0, state.confirmed_flush or 0)
     report.lag_bytes = max(0, flushed - settled)
@@ -211,7 +272,7 @@ async def _ask(
                          ORDER BY restart_lsn LIMIT 5)
             """,
             {
-                "slot": database.slot,
+                "slot": state.name,
                 "flushed": report.server_lsn,
                 "restart": format_lsn(state.restart_lsn or flushed),
                 "much": 64 << 20,
@@ -226,18 +287,22 @@ async def _ask(
         reader=await reader(catalog, state.active_pid) if state.active_pid is not None else "",
         wal_status=state.wal_status or "",
         held_bytes=state.retained_bytes,
-        why_held=await _why_held(catalog, state, flushed, known, running),
+        why_held=await _why_held(catalog, state, flushed, known, running, bool(report.trouble)),
         confirmed_lsn=format_lsn(state.confirmed_flush or 0),
         restart_lsn=format_lsn(state.restart_lsn or 0),
         catalog_xmin_age=age,
     )
 
 
-async def _why_held(catalog: Connection, state: SlotState, flushed: int, known: Position | None, running: str | None) -> str:
+async def _why_held(
+    catalog: Connection, state: SlotState, flushed: int, known: Position | None, running: str | None, troubled: bool
+) -> str:
     """What keeps the WAL behind `restart_lsn`, in words."""
     if state.lost:
         return f"the slot was invalidated ({state.invalidation_reason or 'lost'}): `cdcd setup --accept-gap` begins anew"
     if state.active_pid is None:
+        if running and troubled:
+            return "cdcd runs, but has stopped reading: see the trouble below"
         if running:
             return "nobody reads the slot although cdcd runs: it is connecting, or see its log"
         return "nobody reads the slot: cdcd is not running" + ("" if running == "" else ", or cannot connect")
@@ -260,6 +325,8 @@ def behind(report: DatabaseReport, now: float) -> str:
     if report.lag_bytes is None:
         return ""
     last = f"; last settled commit {ago(now - report.settled_time)} ago" if report.settled_time else ""
-    if report.lag_bytes < NEAR:
+    if report.slot is not None and not report.slot.active:
+        return (f"{size(report.lag_bytes)} of WAL not read" if report.lag_bytes else "everything") + last
+    if report.lag_bytes < NEAR and not report.trouble:
         return f"up to date{last}"
     return f"{size(report.lag_bytes)} behind{last}"

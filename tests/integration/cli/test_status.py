@@ -4,6 +4,8 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
+
 from cdcd.config import schema
 from tests.daemon import Daemon
 from tests.endpoint import Answer, Endpoint
@@ -67,6 +69,49 @@ async def test_deliveries_failures_and_backlog_while_running_and_after(database:
         # A trigger that left the file is shown for as long as it has a backlog.
         write_config(tmp_path, database.dsn, {"good": triggers["good"]})
         assert "down (off)" in cdcd("status", "-c", config).out
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        ("SELECT pg_drop_replication_slot('cdcd_shop_main')", "is gone"),
+        ("DROP PUBLICATION cdcd_shop_main", "a publication was dropped"),
+        ("DROP TABLE users", "no table is named public.users"),
+    ],
+    ids=["slot", "publication", "table"],
+)
+def test_what_keeps_changes_from_being_read_is_said(database: Database, tmp_path: Path, harm: str, told: str) -> None:
+    database.execute(USERS)
+    config = write_config(tmp_path, database.dsn)
+    assert cdcd("setup", "-c", config).code == 0
+    assert cdcd("status", "-c", config).code == 0
+    database.execute("INSERT INTO users VALUES (1, 'x')")
+    database.execute(harm)
+    result = cdcd("status", "--json", "-c", config)
+    shown = cdcd("status", "-c", config)
+    assert (result.code, shown.code) == (1, 1)
+    (trouble,) = result.json["databases"][0]["trouble"]
+    assert told in trouble["what"]
+    assert trouble["fix"]
+    assert "trouble:" in shown.out
+    assert "up to date" not in shown.out
+    assert "there is none yet" not in shown.out
+
+
+def test_what_is_not_known_is_null(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        config = write_config(tmp_path, f"postgresql://app:pw@127.0.0.1:{taken.getsockname()[1]}/shop")
+        result = cdcd("status", "--json", "-c", config)
+        removed = cdcd("teardown", "--yes", "-c", config)
+        printed = cdcd("teardown", "--print", "-c", config)
+    assert result.code == 2
+    assert result.json["store_made"] is None
+    assert result.json["databases"][0]["missing_slot"] is None
+    assert (removed.code, printed.code) == (2, 2)
+    assert "Nothing is there" not in removed.out + printed.out
+    assert "could not be looked at" in removed.out
+    assert printed.out.startswith("-- ")
 
 
 def test_what_cannot_be_reached_is_said_and_the_rest_is_shown(database: Database, tmp_path: Path) -> None:
