@@ -36,6 +36,7 @@ _CONNECT = {
 _REFUSED_CLASSES = {
     "0A": "the server is too old or lacks a feature",
     "28": "let the role log in",
+    "2B": "drop what else was made on it (a view on a partition, say), or let that go to the whole table",
     "2F": "see the server's log",
     "3D": "create the database or correct the URL",
     "3F": "run `cdcd setup`",

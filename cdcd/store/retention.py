@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from cdcd.clock import Clock
-from cdcd.errors import StoreUnavailable
+from cdcd.errors import StoreRefused, StoreUnavailable
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.store.arrays import timestamps
-from cdcd.store.connection import LockBusy, Session
+from cdcd.store.connection import LockBusy, RowRefused, Session
 
 log = structlog.get_logger()
 
@@ -26,12 +26,16 @@ _DAY = 86400.0
 
 @dataclass(slots=True)
 class Kept:
-    """What one run did, as days since 1970-01-01. `busy`: the store or a lock was not to be had for these; tried again."""
+    """What one run did, as days since 1970-01-01. `busy`: a lock was not to be had for these; tried again soon.
+
+    `refused`: what the server said of days that an operator must look at; tried again in the next run.
+    """
 
     made: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
     staged: list[int] = field(default_factory=list)
     busy: list[int] = field(default_factory=list)
+    refused: dict[int, StoreRefused | RowRefused] = field(default_factory=dict)
 
 
 class Retention:
@@ -64,9 +68,9 @@ class Retention:
         present = await self._days("days")
         strays = {day for day in await self._days("default_days") if oldest <= day <= today + AHEAD}
         for day in sorted((set(range(today, today + AHEAD + 1)) | strays) - present):
-            await self._one("make_day", day, kept.made, kept.made, kept.busy)
+            await self._one("make_day", day, kept.made, kept.made, kept)
         for day in sorted(day for day in present if day < oldest):
-            await self._one("drop_day", day, kept.dropped, kept.staged, kept.busy)
+            await self._one("drop_day", day, kept.dropped, kept.staged, kept)
         await self._session.execute("prune_default_invocations", past)
         await self._session.execute("prune_default_events", past)
         return kept
@@ -86,15 +90,20 @@ class Retention:
             return AGAIN
         if kept.dropped or kept.staged or kept.busy:
             log.info("retention.ran", made=kept.made, dropped=kept.dropped, staged=kept.staged, busy=kept.busy)
+        for day, refused in kept.refused.items():
+            log.error("retention.refused", day=day, error=str(refused), hint=refused.hint)
         return AGAIN if kept.busy else min(EVERY, _DAY - now % _DAY + 1)
 
     async def _days(self, statement: str) -> set[int]:
         return {int(day) for (day,) in await self._session.fetch(statement)}
 
-    async def _one(self, statement: str, day: int, done: list[int], not_done: list[int], busy: list[int]) -> None:
+    async def _one(self, statement: str, day: int, done: list[int], not_done: list[int], kept: Kept) -> None:
+        """One day. What is refused for it alone must not keep the other days from being looked after."""
         try:
             [(did,)] = await self._session.fetch(statement, day)
         except LockBusy:
-            busy.append(day)
+            kept.busy.append(day)
+        except (StoreRefused, RowRefused) as error:
+            kept.refused[day] = error
         else:
             (done if did else not_done).append(day)

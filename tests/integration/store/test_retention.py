@@ -97,6 +97,23 @@ async def test_whole_days_are_dropped_after_retention_but_never_with_something_s
         await keeper.stop()
 
 
+async def test_a_view_on_a_day_keeps_that_day_alone(database: Database) -> None:
+    async with shop(database) as it:
+        keeper, now = retention(database), time.time()
+        today = int(now // DAY)
+        await it.write(*(final(delivery(at=now - age * DAY)) for age in (8, 9, 10, 11)))
+        it.execute(f"CREATE VIEW seen AS SELECT * FROM {name(now - 11 * DAY)}")
+        kept = await keeper.run_once(now)
+        assert kept.dropped == [today - 10, today - 9, today - 8]
+        assert list(kept.refused) == [today - 11]
+        assert "other objects depend on" in str(kept.refused[today - 11])
+        assert "unavailable" not in str(kept.refused[today - 11])
+        assert "view" in kept.refused[today - 11].hint
+        it.execute("DROP VIEW seen")
+        assert (await keeper.run_once(now)).dropped == [today - 11]
+        await keeper.stop()
+
+
 async def test_rows_in_the_default_partition_move_when_their_day_is_made(database: Database) -> None:
     async with shop(database) as it:
         keeper, now = retention(database), time.time()
