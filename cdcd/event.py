@@ -58,9 +58,10 @@ class Delivery:
     its old one, and waits for both. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
     holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
     `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
+    `unstorable`: the store refused its data, so it is in no backlog and cannot be tried again; the recorder sets it.
     The rest is the dispatcher's: `number` counts arrivals, `gates` is in how many of its lanes something stands before it,
-    `sending` that an attempt is under way, `gone` that it has left memory. `holds` counts why a staged one must not be claimed again yet: it is in memory, or
-    a record of it is not committed.
+    `sending` that an attempt is under way, `gone` that it has left memory, `counted` that it is counted as backlog. `holds`
+    counts why a staged one must not be claimed again yet: it is in memory, or a record of it is not committed.
     """
 
     id: str
@@ -77,7 +78,9 @@ class Delivery:
     gates: int = 0
     sending: bool = False
     gone: bool = False
+    counted: bool = False
     holds: int = 0
+    unstorable: bool = False
 
     @property
     def size(self) -> int:

@@ -137,6 +137,7 @@ class Dispatcher:
             self.unclaimed.add(queue.name)
             return []
         delivery.taken_at = now
+        delivery.counted = True
         self._hold(queue, delivery)
         if delivery.error:
             return [self._failed_unsent(queue, delivery)]
@@ -320,12 +321,11 @@ class Dispatcher:
         return self._join(queue, delivery)
 
     @staticmethod
-    @staticmethod
     def _join(queue: Queue, delivery: Delivery, attempt: Attempt | None = None, due_at: float = 0.0, why: str = "") -> Record:
         """It joins the backlog, or moves on in it."""
         record = Record(delivery, Status.STAGED, delivery.staged, attempt, due_at, why)
         if not delivery.staged:
-            delivery.staged = True
+            delivery.staged = delivery.counted = True
             queue.backlog.add(delivery)
         return record
 
@@ -409,10 +409,15 @@ class Dispatcher:
             queue.held.pop(delivery.id, None)
 
     def recorded(self, record: Record) -> Queue:
-        """`record` is committed. Returns the queue it belongs to, since its backlog may have something due now."""
+        """`record` is committed. Returns the queue it belongs to, since its backlog may have something due now.
+
+        One that was given as staged may come back final: the store refused its data. If it is being sent, it keeps its place
+        in the backlog until its attempt has ended, as any that is staged in place.
+        """
         queue = self.queues[record.delivery.trigger]
         delivery = record.delivery
-        if record.was_staged and record.status is not Status.STAGED:
+        if delivery.counted and delivery.gone and record.status is not Status.STAGED:
+            delivery.counted = False
             queue.backlog.remove(delivery)
         if delivery.holds:
             self._release(queue, delivery)

@@ -192,7 +192,7 @@ def _events(deliveries: Sequence[Delivery]) -> tuple[bytes, ...]:
         words([delivery.trigger for delivery in deliveries]),
         texts([event.key for event in events]),
         bigints([event.position for event in events]),
-        jsons([event.data for event in events]),
+        jsons([b"" if delivery.unstorable else delivery.event.data for delivery in deliveries]),
     )
 
 

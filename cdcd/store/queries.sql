@@ -121,10 +121,15 @@ FROM fresh f ORDER BY f.ordinal
 ON CONFLICT DO NOTHING;
 
 -- name: finish
--- Staged deliveries become final. Those that are final already stay as they are.
-UPDATE event_logs e SET status = n.status, attempts = n.attempts, remark = n.remark, settled_at = now()
+-- Staged deliveries become final. Those that are final already stay as they are, but for one that was made `failed` while its
+-- attempt was under way, since its data could not be stored: what the attempt showed is the truth.
+UPDATE event_logs e
+SET status = n.status, attempts = n.attempts, settled_at = now(),
+    remark = CASE e.status WHEN 'staged' THEN n.remark ELSE concat_ws('; ', n.remark, e.remark) END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::integer[], $5::text[]) AS n(id, time, status, attempts, remark)
-WHERE e.id = n.id AND e.time = n.time AND e.status = 'staged';
+WHERE e.id = n.id AND e.time = n.time
+  AND (e.status = 'staged'
+       OR e.status = 'failed' AND e.payload IS NULL AND (n.status = 'processed' OR strpos(e.remark, n.remark) = 0));
 
 -- name: leave
 -- Final deliveries leave the backlog.

@@ -12,7 +12,6 @@ import math
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -76,6 +75,7 @@ class Recorder:
         self._under_way: list[Record] = []
         self._wake = asyncio.Event()
         self._stopping = False
+        self._poisoned = False  # whether the store ever refused the data of a staged delivery
         self._trouble: TransientError | None = None
 
     @property
@@ -184,6 +184,8 @@ class Recorder:
         tries = 0
         while todo:
             part, part_positions = todo[0]
+            if self._poisoned:
+                _fail_unstorable(part)
             try:
                 await self._writer.write(part, part_positions, self._clock.now())
             except StoreUnavailable as error:
@@ -197,6 +199,7 @@ class Recorder:
                     todo.extendleft([(part[middle:], part_positions), (part[:middle], ())])
                 elif part:
                     _reduce(part[0], error)
+                    self._poisoned |= part[0].delivery.unstorable
                     todo.appendleft((part, part_positions))
                 else:
                     raise StoreRefused(f"the event store refuses a source's position: {error}") from error
@@ -233,8 +236,8 @@ def _reduce(record: Record, error: Exception) -> None:
     A delivery that cannot be staged whole is `failed`; one that the endpoint took stays `processed`.
     """
     delivery = record.delivery
-    if delivery.event.data and not record.was_staged:
-        delivery.event = replace(delivery.event, data=b"")
+    if delivery.event.data and not delivery.unstorable and not record.was_staged:
+        delivery.unstorable = True  # its data stays in memory: an attempt may be under way, and budgets count it
         if record.status is Status.STAGED:
             record.status = Status.FAILED
     elif record.attempt is not None:
@@ -243,6 +246,14 @@ def _reduce(record: Record, error: Exception) -> None:
         raise StoreRefused(f"the event store refuses the delivery {delivery.id} whatever is left out: {error}") from error
     log.error("record.refused", id=delivery.id, trigger=delivery.trigger)
     record.reason = f"not stored whole: {error}" + (f"; {record.reason}" if record.reason else "")
+
+
+def _fail_unstorable(records: Sequence[Record]) -> None:
+    """What could not be stored cannot be tried again from the store."""
+    for record in records:
+        if record.delivery.unstorable and record.status is Status.STAGED:
+            record.status = Status.FAILED
+            record.reason = f"{record.reason or 'not sent'}; it cannot be tried again"
 
 
 def _wait(tries: int) -> float:

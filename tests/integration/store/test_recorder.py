@@ -216,6 +216,41 @@ async def test_a_row_that_the_server_refuses_is_found_and_the_others_go_on(datab
         assert it.rows("SELECT settled FROM positions") == [(5,)]
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_the_outcome_of_an_attempt_outlives_the_refusal_of_its_data(database: Database, together: bool) -> None:
+    """They are staged in place, their data is refused, and their attempts end only then."""
+    async with shop(database) as it:
+        taken, refused, again = (delivery(lane, data=b'{"nul": "\x00"}') for lane in "abc")
+        behind = delivery("c")
+        size = taken.size
+        first = [staged(taken), staged(refused), staged(again), staged(behind)]
+        last = [
+            final(taken),
+            final(refused, Status.FAILED, reason="410 Gone"),
+            staged(again, time.time() + 60, number=1, reason="503"),
+        ]
+        if together:
+            await it.write(*first, *last)
+        else:
+            await it.write(*first)
+            assert it.rows("SELECT DISTINCT status FROM event_logs WHERE payload IS NULL") == [("failed",)]
+            await it.write(*last)
+            await it.write(final(delivery()))
+        rows = {identity: rest for identity, *rest in it.rows("SELECT id::text, status, attempts, remark FROM event_logs")}
+        assert rows[taken.id][:2] == ["processed", 1]
+        assert rows[refused.id][:2] == ["failed", 1]
+        assert rows[again.id][:2] == ["failed", 1]
+        for one, why in ((taken, ""), (refused, "410 Gone"), (again, "503; it cannot be tried again")):
+            assert why in rows[one.id][2]
+            assert "not stored whole: " in rows[one.id][2]
+        invocations = it.rows("SELECT event_id::text FROM invocation_logs")
+        assert {(one.id,) for one in (taken, refused, again)} <= set(invocations)
+        assert it.rows("SELECT id::text, due_at IS NOT NULL FROM pending") == [(behind.id, True)]
+        assert it.recorded[-1].status is not Status.STAGED
+        assert taken.size == size
+        assert it.recorder.queued == (0, 0)
+
+
 async def test_answers_that_text_cannot_hold_are_kept_as_far_as_they_can(database: Database) -> None:
     async with shop(database) as it:
         one = final(delivery())

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 
+import pytest
+
 from cdcd.config.model import Limits, TriggerConfig, Webhook
 from cdcd.delivery.circuit import THRESHOLD, State
 from cdcd.delivery.dispatcher import Dispatcher
@@ -285,6 +287,51 @@ def test_one_staged_in_place_is_held_until_its_last_record_is_committed() -> Non
     desk.commit(final)
     assert not queue.held
     assert queue.backlog.count == 0
+
+
+def refuse(records: list[Record]) -> None:
+    """The store refuses the data of these: the recorder makes them failed."""
+    for record in records:
+        record.status = Status.FAILED
+
+
+def test_one_that_the_store_refuses_to_stage_is_no_backlog() -> None:
+    desk = Desk()
+    desk.live("a")
+    staged = desk.dispatcher.overdue(1.0)
+    queue = desk.dispatcher.queues["t"]
+    assert queue.backlog.count == 1
+    refuse(staged)
+    desk.commit(staged)
+    assert (queue.backlog.count, queue.held) == (0, {})
+    assert desk.live("a") is desk.take()
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize("outcome", [OK, LATER, GiveUp("no")])
+def test_one_that_the_store_refuses_while_it_is_being_sent_is_counted_once(early: bool, outcome: Outcome) -> None:
+    """`early`: the refusal is known before the attempt ends."""
+    desk = Desk()
+    delivery = desk.live("a")
+    desk.take()
+    first = desk.dispatcher.overdue(1.0)
+    other = desk.make("b")
+    desk.dispatcher.queues["t"].backlog.add(other)
+    queue = desk.dispatcher.queues["t"]
+    refuse(first)
+    if early:
+        desk.commit(first)
+        assert queue.backlog.count == 2
+    last = desk.finish(delivery, 200 if outcome is OK else 500, outcome)
+    if not early:
+        desk.commit(first)
+    if outcome is LATER:
+        refuse(last)
+    desk.commit(last)
+    assert (queue.backlog.count, queue.held) == (1, {})
+    assert not queue.backlog.holds(delivery)
+    assert desk.dispatcher.usage.count == 0
+    assert desk.dispatcher.usage.bytes == 0
 
 
 def test_relieve_stages_the_trigger_that_takes_most() -> None:
