@@ -156,10 +156,8 @@ def _table(row: Sequence[object]) -> TableInfo:
         primary_key=tuple(primary_key or ()),  # type: ignore[arg-type]  # text[]
         identity_columns=known,
         # The server refuses updates when the identity has a column that cannot be published: a virtual generated one.
-        identity_usable=(identity == "f"
-        and not any(computed == "v" for _, _, computed in described))
-        or (identity != "f"
-        and bool(known)),
+        identity_usable=(identity == "f" and not any(computed == "v" for _, _, computed in described))
+        or (identity != "f" and bool(known)),
         persistence={"p": "permanent", "u": "unlogged"}.get(str(persistence), "temporary"),  # type: ignore[arg-type]
         root=tuple(root) if root else None,  # type: ignore[arg-type]  # text[2]
     )
