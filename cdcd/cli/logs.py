@@ -31,6 +31,12 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     return orjson.dumps(dict(event), default=str).decode()
 
 
+def _without_empty_hint(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if not event.get("hint", True):
+        del event["hint"]
+    return event
+
+
 def configure(*, json: bool | None = None, level: str = "info") -> None:
     """Set up structlog. `json` None: JSON unless stderr is a terminal. `level` is one of debug, info, warning, error."""
     # psycopg tells of broken connections by itself too; they come here translated.
@@ -42,6 +48,7 @@ def configure(*, json: bool | None = None, level: str = "info") -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _without_empty_hint,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             render,

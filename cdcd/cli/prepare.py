@@ -59,7 +59,7 @@ def setup(
                 print(f"not reached: {problem}", file=sys.stderr)
             return 2 if unreached else 0
 
-        raise typer.Exit(run_loop(lambda: _told(write)))
+        raise typer.Exit(run_loop(lambda: _told(write, by_setup=True)))
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -71,7 +71,7 @@ def setup(
         print("Ready for `cdcd run`." if told else "Everything is there already.")
         return 0
 
-    raise typer.Exit(run_loop(lambda: _told(main)))
+    raise typer.Exit(run_loop(lambda: _told(main, by_setup=True)))
 
 
 def teardown(
@@ -121,10 +121,16 @@ def _confirmed(lines: list[str]) -> bool:
     return False
 
 
-async def _told(main: Callable[[], Awaitable[int]]) -> int:
+async def _told(main: Callable[[], Awaitable[int]], *, by_setup: bool = False) -> int:
     """Run `main`; an error of ours is shown with its fix. 2 for what could not be reached, 1 for what must be mended."""
     try:
         return await main()
     except CdcdError as error:
-        print(error.explain(), file=sys.stderr)
-        return 2 if isinstance(error, SourceUnavailable | StoreUnavailable) else 1
+        # `cdcd setup` has just been run: what is left of that advice is to let somebody else do it.
+        words = error.explain().replace("run `cdcd setup`, or `cdcd setup --print` and", "run `cdcd setup --print` and")
+        print(words if by_setup else error.explain(), file=sys.stderr)
+        if isinstance(error, SourceUnavailable | StoreUnavailable):
+            return 2
+        if by_setup:
+            print("`cdcd check` shows everything at once.", file=sys.stderr)
+        return 1

@@ -15,7 +15,8 @@ import typer
 from cdcd.app import Daemon
 from cdcd.cli.logs import Format, Level, configure
 from cdcd.cli.options import ConfigOption, load_or_exit
-from cdcd.errors import CdcdError
+from cdcd.errors import CdcdError, PermanentError
+from cdcd.upkeep.beforehand import look_before_first_run
 
 log = structlog.get_logger()
 
@@ -69,11 +70,13 @@ async def _main(daemon: Daemon) -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     try:
+        await look_before_first_run(daemon.config)
         await daemon.run()
     except CdcdError as error:
-        log.error("failed", error=str(error), hint=error.hint)
+        more = {"see": "`cdcd check` shows everything at once"} if isinstance(error, PermanentError) else {}
+        log.error("failed", error=str(error), hint=error.hint, **more)
         with contextlib.suppress(OSError):
-            print(error.explain(), file=sys.stderr) if sys.stderr.isatty() else None
+            print(error.explain(), *more.values(), sep="\n", file=sys.stderr) if sys.stderr.isatty() else None
         return 1
     log.info("stopped")
     return 130 if aborted else 0

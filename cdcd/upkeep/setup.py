@@ -1,6 +1,7 @@
 """`cdcd setup`: makes the event store, the publications and the slots, and may accept a gap. A second run does nothing.
 
 The rules:
+- what would be refused is looked at before anything is made;
 - a gap (a slot that was lost, dropped or moved by somebody else, another cluster, a publication that was dropped) is never
   gone over in silence: it is refused, or with `accept_gap` recorded as a new position in the store, and told;
 - a position is written only by the owner of the store, so never while a daemon runs.
@@ -11,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import structlog
 
 from cdcd.config.model import Config, Database
 from cdcd.errors import PositionLost, SourceNotReady, StoreRefused
@@ -31,11 +30,10 @@ from cdcd.store.reads import Reads
 from cdcd.store.standing import look
 from cdcd.store.writer import Writer
 from cdcd.triggers.trigger import Trigger
+from cdcd.upkeep.beforehand import look_first
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.embedded import store_server
 from cdcd.upkeep.slots import open_transactions, wrong_slot
-
-log = structlog.get_logger()
 
 Tell = Callable[[str], None]
 PATIENCE = 3.0  # seconds until it is told what a new slot waits for
@@ -57,6 +55,7 @@ async def setup(config: Config, *, accept_gap: bool, tell: Tell) -> None:
     StoreUnavailable, PermanentError.
     """
     schema, project = config.eventing.schema, config.project
+    await look_first(config)
     async with store_server(config) as dsn:
         if applied := await migrate(dsn, schema, project):
             tell(f"event store: made or migrated ({schema}, migrations {', '.join(map(str, applied))})")
@@ -170,14 +169,6 @@ async def _make_slot(catalog: Connection, database: Database, tell: Tell) -> int
 def _tell_gap(database: Database, gap: _Gap, until: int, tell: Tell) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     before = "an unknown time" if not gap.since_time else _iso(gap.since_time)
-    log.warning(
-        "source.gap",
-        database=database.name,
-        since=format_lsn(gap.since),
-        since_time=before,
-        until=format_lsn(until),
-        until_time=now,
-    )
     tell(
         f"database {database.name}: gap accepted: changes committed from {format_lsn(gap.since)} ({before}) to "
         f"{format_lsn(until)} ({now}) were not delivered and never will be; compare these rows by hand"

@@ -69,7 +69,8 @@ async def test_the_printed_sql_is_all_that_a_role_with_replication_alone_needs(d
         config = write_config(tmp_path, url, TRIGGERS)
         refused = setup(config)
         assert refused.code == 1
-        assert "cdcd setup --print" in refused.err
+        assert "run `cdcd setup --print`" in refused.err
+        assert catalog(database) == before
         printed = setup(config, "--print")
         assert printed.code == 0
         assert catalog(database) == before
@@ -110,6 +111,12 @@ def test_tables_that_cannot_be_captured_are_refused_with_what_mends_them(databas
     result = setup(config)
     assert result.code == 1
     assert "no table is named public.users" in result.err
+    assert "`cdcd check` shows everything at once" in result.err
+    assert catalog(database) == before
+    started = cdcd("run", "-c", config)
+    assert started.code == 1
+    assert "no table is named public.users" in started.err
+    assert catalog(database) == before
     assert cdcd("teardown", "-y", "-c", config).code == 0
     assert catalog(database) == before
 
@@ -155,7 +162,7 @@ def test_a_gap_is_refused_until_it_is_accepted_and_then_recorded(
     settled, identity = newest_position(database)
     assert settled == confirmed(database) > since
     assert identity["gap_since"] == f"{since >> 32:X}/{since & 0xFFFFFFFF:X}"
-    assert '"event":"source.gap"' in accepted.err
+    assert accepted.err == ""
     assert "gap accepted" in accepted.out
     assert setup(config).out == "Everything is there already.\n"
     assert cdcd("check", "-c", config).code == 0
