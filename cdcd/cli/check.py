@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdcd.cli.logs import configure
-from cdcd.cli.options import ConfigOption
+from cdcd.cli.options import ConfigOption, missing_hint
 from cdcd.cli.run import run_loop
 from cdcd.config import load
 from cdcd.errors import ConfigError
@@ -64,7 +64,7 @@ def _sections(path: Path) -> list[Section]:
     except ConfigError as error:
         section = Section("configuration")
         for mistake in error.mistakes:
-            section.mistake("config", mistake, error.hint)
+            section.mistake("config", mistake, error.hint or missing_hint(path))
         return [section]
     found: list[Section] = []
 

@@ -78,10 +78,11 @@ async def _played(show: Show, stage: Stage, scene: Scene, console: Console | Non
     playing = asyncio.ensure_future(show.run())
     if console is None:
         return await playing
-    with Live(live(stage, scene, told), console=console, refresh_per_second=8, transient=True) as screen:
+    # A screen of its own: nothing of it stays in the scrollback.
+    with Live(live(console, stage, scene, told), console=console, refresh_per_second=8, screen=True) as screen:
         while not playing.done():
             await asyncio.wait({playing}, timeout=0.2)
-            screen.update(live(stage, scene, told))
+            screen.update(live(console, stage, scene, told))
     for words in told:
         console.print(words)
     return await playing

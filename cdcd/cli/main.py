@@ -11,6 +11,7 @@ app = typer.Typer(
     name="cdcd",
     help="Change data capture to webhooks: every committed row, reliably, in order, in milliseconds.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # it joins the lines of a paragraph
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -17,6 +17,11 @@ ConfigOption = Annotated[
 ]
 
 
+def missing_hint(path: Path) -> str:
+    """What to do when the file is not there; empty when it is."""
+    return "" if path.exists() else "name the configuration file with -c FILE, or in the environment variable CDCD_CONFIG"
+
+
 def load_or_exit(path: Path) -> Config:
     """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
     try:
@@ -25,8 +30,8 @@ def load_or_exit(path: Path) -> Config:
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)
-        if error.hint:
-            print(f"fix: {error.hint}", file=sys.stderr)
+        if hint := error.hint or missing_hint(path):
+            print(f"fix: {hint}", file=sys.stderr)
         count = len(error.mistakes)
         print(f"{count} mistake{'s' if count != 1 else ''}; nothing was started.", file=sys.stderr)
         raise typer.Exit(1) from error

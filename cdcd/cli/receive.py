@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def receive(
-    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 9000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free port.")] = 9000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     secret: Annotated[
         list[str] | None,
@@ -46,6 +46,14 @@ def receive(
         keys = tuple(secret_key(text).value for text in secret or ())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from error
+    if save is not None:
+        try:
+            save.open("ab").close()
+        except OSError as error:
+            print(f"cannot write to {save}: {error.strerror or error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+    if not keys and not quiet:
+        print("neither --secret nor CDCD_SECRET is given: tokens and signatures are not verified", file=sys.stderr)
     show = None if quiet else _json_line if as_json else _Lines()
     receiver = Receiver(Behaviour(status, fail_first, fail_rate, delay, hang), keys, save, show, host, port)
     try:

@@ -18,12 +18,13 @@ RECENT = 2_000  # latencies kept for the live view
 
 @dataclass(slots=True, frozen=True)
 class Arrival:
-    """One accepted delivery. `after` is seconds from commit to arrival."""
+    """One accepted delivery. `committed` is wall-clock seconds, `after` seconds from commit to arrival."""
 
     id: str
     type: str
     subject: str
     lsn: int
+    committed: float
     after: float
 
     @classmethod
@@ -31,7 +32,8 @@ class Arrival:
         """Read it from a request's body."""
         event = orjson.loads(body)
         committed = datetime.fromisoformat(event["time"]).timestamp()
-        return cls(event["id"], event["type"], event["subject"], parse_lsn(event["data"]["lsn"]), arrived_at - committed)
+        lsn = parse_lsn(event["data"]["lsn"])
+        return cls(event["id"], event["type"], event["subject"], lsn, committed, arrived_at - committed)
 
 
 @dataclass(slots=True)
@@ -44,7 +46,8 @@ class TriggerAccount:
     refused: int = 0
     seen: set[str] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)
-    latencies: list[float] = field(default_factory=list)
+    latencies: list[tuple[float, float]] = field(default_factory=list)
+    """When it was committed, and how long after it arrived."""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def take(self, arrival: Arrival) -> bool:
@@ -57,18 +60,21 @@ class TriggerAccount:
         if arrival.lsn < self.newest.get(arrival.subject, 0):
             self.out_of_order += 1
         self.newest[arrival.subject] = max(arrival.lsn, self.newest.get(arrival.subject, 0))
-        self.latencies.append(arrival.after)
+        self.latencies.append((arrival.committed, arrival.after))
         self.recent.append(arrival.after)
         return True
 
 
 @dataclass(slots=True)
 class Account:
-    """All triggers together. `healthy` names those whose latency is told: an endpoint that is down tells nothing of cdcd."""
+    """All triggers together. `healthy` names those whose latency is told: an endpoint that is down tells nothing of cdcd.
+    `down`: from when to when cdcd was down (wall-clock seconds): what is committed then waits for its start, so it is not in the
+    latencies."""
 
     healthy: frozenset[str]
     triggers: dict[str, TriggerAccount]
     expected: dict[str, int] = field(default_factory=dict)
+    down: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def delivered(self) -> int:
@@ -81,8 +87,13 @@ class Account:
 
     def result(self) -> dict[str, int | float]:
         """`committed, delivered, repeated, lost, out_of_order, p50_ms, p99_ms`. `committed` counts a change once for each trigger
-        that wants it."""
-        latencies = sorted(value for name in self.healthy for value in self.triggers[name].latencies)
+        that wants it; the latencies are those of changes that were committed while cdcd was up."""
+        latencies = sorted(
+            after
+            for name in self.healthy
+            for committed, after in self.triggers[name].latencies
+            if not any(begin <= committed <= end for begin, end in self.down)
+        )
         return {
             "committed": sum(self.expected.values()),
             "delivered": self.delivered,

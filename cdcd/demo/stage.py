@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ DATABASE = "shop"
 READY_WITHIN = 60.0  # seconds
 
 CONFIG = """\
-# The configuration of `cdcd demo`. Change it and run `cdcd run -c {path}` yourself, with the demo's server running.
+# The configuration of `cdcd demo`, which writes it anew at every start; its server and its endpoints end with the demo.
+# To go on from here: copy it, put in the url of your own database and webhooks, and run `cdcd check -c` with the copy.
 project: demo
 secret: ${{file:secret}}
 
@@ -119,7 +121,6 @@ class Stage:
         secret.chmod(0o600)
         self.config.write_text(
             CONFIG.format(
-                path=self.config,
                 url=orjson.dumps(self._server.dsn(DATABASE)).decode(),
                 orders=self.endpoints["fulfilment"].url,
                 search=self.endpoints["search-index"].url,
@@ -172,8 +173,10 @@ class Stage:
         """kill -9, and start again."""
         assert self.cdcd is not None
         self._told(f"kill -9 of cdcd (process {self.cdcd.process.pid}) in the middle of its work")
+        killed = time.time()
         await self.cdcd.end(signal.SIGKILL)
         await self.run_cdcd()
+        self.account.down.append((killed, time.time()))
 
     # The client
 

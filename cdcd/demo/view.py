@@ -9,23 +9,32 @@ from cdcd.demo.account import percentile
 from cdcd.demo.show import Scene
 from cdcd.demo.stage import Stage
 
-SHOWN = 12  # events in the tail
+MOST, FEWEST = 12, 3  # events in the tail
+WITH_ID = 108  # columns in which an event's id has room
+PINNED = 2  # the first things told (where the database and the configuration are) stay in sight
+NEWS = 3
 _KINDS = {"DB_INSERT": "green", "DB_UPDATE": "yellow", "DB_DELETE": "red"}
 
 
-def live(stage: Stage, scene: Scene, told: list[str]) -> RenderableType:
-    """The whole picture, drawn anew a few times a second."""
-    return Group(_triggers(stage, scene), _events(stage), *(Text(line, style="bold") for line in told[-4:]), _hint(scene))
+def live(console: Console, stage: Stage, scene: Scene, told: list[str]) -> RenderableType:
+    """The whole picture, drawn anew a few times a second: it fits the terminal, from 80 columns and 24 lines on."""
+    width, height = console.size
+    lines = [*told[:PINNED], *told[PINNED:][-NEWS:]]
+    below = sum(-(-len(line) // width) for line in lines) + NEWS - len(told[PINNED:][-NEWS:]) + 1
+    above = 2 + len(stage.account.triggers)
+    shown = max(FEWEST, min(MOST, height - above - below - 2))
+    texts = [Text(line, style="bold", overflow="fold") for line in lines]
+    return Group(_triggers(stage, scene), _events(stage, shown, width), *texts, _hint(scene))
 
 
 def _triggers(stage: Stage, scene: Scene) -> Table:
-    table = Table(title=f"cdcd demo: {scene.title}", expand=True, title_style="bold")
-    for name in ("trigger", "endpoint", "delivered", "refused (tried again)", "repeated", "commit to webhook, p50", "p99"):
-        table.add_column(name, justify="left" if name in ("trigger", "endpoint") else "right")
+    table = Table(title=f"cdcd demo: {scene.title}", expand=True, title_style="bold", box=None, padding=(0, 1, 0, 0))
+    for name in ("trigger", "endpoint", "delivered", "refused", "repeated", "p50", "p99"):
+        table.add_column(name, justify="left" if name in ("trigger", "endpoint") else "right", no_wrap=True)
     states = {
         "fulfilment": Text("healthy", style="green"),
-        "search-index": Text("flaky: 503 to one in seven", style="yellow"),
-        "welcome-mail": Text("healthy again", style="green") if scene.healed else Text("dead: nobody listens", style="red"),
+        "search-index": Text("503 to 1 in 7", style="yellow"),
+        "welcome-mail": Text("healthy again", style="green") if scene.healed else Text("nobody listens", style="red"),
     }
     for name, account in stage.account.triggers.items():
         recent = sorted(account.recent)
@@ -41,19 +50,20 @@ def _triggers(stage: Stage, scene: Scene) -> Table:
     return table
 
 
-def _events(stage: Stage) -> Panel:
+def _events(stage: Stage, shown: int, width: int) -> Panel:
     lines = []
-    for trigger, arrival in stage.recent[-SHOWN:]:
-        line = Text()
+    for trigger, arrival in stage.recent[-shown:]:
+        line = Text(no_wrap=True, overflow="ellipsis")
         line.append(f"{arrival.type[3:]:<7}", style=_KINDS.get(arrival.type, ""))
         line.append(f"{arrival.subject:<28}")
         line.append(f"-> {trigger:<14}", style="cyan")
-        line.append(f"{_milliseconds(arrival.after):>10}  ")
-        line.append(arrival.id, style="dim")
+        line.append(f"{_milliseconds(arrival.after):>10}")
+        if width >= WITH_ID:
+            line.append(f"  {arrival.id}", style="dim")
         lines.append(line)
-    while len(lines) < SHOWN:
+    while len(lines) < shown:
         lines.append(Text())
-    return Panel(Group(*lines), title="webhooks as they arrive", border_style="dim")
+    return Panel(Group(*lines), title="webhooks as they arrive, and how long after the commit", border_style="dim")
 
 
 def _hint(scene: Scene) -> Text:
@@ -74,8 +84,8 @@ def final(console: Console, stage: Stage) -> None:
         "repeated": "accepted more than once, under the same id (the kill -9)",
         "lost": "never arrived",
         "out_of_order": "arrived after a later change of the same row",
-        "p50_ms": "from commit to webhook, healthy endpoint",
-        "p99_ms": "the slowest one in a hundred (the restart after kill -9 included)",
+        "p50_ms": "from commit to webhook, healthy endpoint, committed while cdcd was up",
+        "p99_ms": "of the same, the slowest one in a hundred",
     }
     for name, meaning in meanings.items():
         bad = name in ("lost", "out_of_order") and result[name]
