@@ -289,8 +289,6 @@ class Engine:
                 claim = await self._backlog.claim(name, held, limit, most, began)
             now = self._clock.monotonic()
             for delivery in claim.deliveries:
-                if delivery.error:
-                    log.error("delivery.failed", id=delivery.id, trigger=name, reason=delivery.error)
                 self._record(self.dispatcher.admit(delivery, now))
             due = math.inf if claim.next_due is None else claim.next_due
             self._due[name] = min(self._due[name], began if len(claim.deliveries) >= limit else due)

@@ -134,7 +134,8 @@ async def test_a_dead_endpoint_is_left_alone_probed_and_drained(database: Databa
 async def test_the_last_failure_that_opens_a_circuit_strands_nobody(database: Database) -> None:
     """A delivery that gives up stages nothing itself; what was claimed for its neighbours is claimed again in time."""
     limits = Limits(endpoint_concurrency=1, spill_after=60.0, shutdown=2.0)
-    triggers = {"a": {"retries": Retries(max=0)}, "b": {}}
+    # b's second attempt comes well after all of a's but the last.
+    triggers = {"a": {"retries": Retries(max=0)}, "b": {"retries": Retries(first=5.0, jitter=0.0)}}
     async with Endpoint() as endpoint, engine(database, endpoint, triggers, limits=limits) as it:
         endpoint.always(Answer(500), "/a")
         endpoint.script(Answer(500), path="/b")
