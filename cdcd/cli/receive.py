@@ -16,6 +16,8 @@ from cdcd.config.secrets import secret_key
 from cdcd.demo.receiver import Behaviour, Received, Receiver
 from cdcd.demo.verify import VERIFIED
 
+UNVERIFIED = "neither --secret nor CDCD_SECRET is given: tokens and signatures are not verified"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the main application."""
@@ -52,33 +54,33 @@ def receive(
         except OSError as error:
             print(f"cannot write to {save}: {error.strerror or error}", file=sys.stderr)
             raise typer.Exit(2) from error
-    if not keys and not quiet:
-        print("neither --secret nor CDCD_SECRET is given: tokens and signatures are not verified", file=sys.stderr)
     show = None if quiet else _json_line if as_json else _Lines()
     receiver = Receiver(Behaviour(status, fail_first, fail_rate, delay, hang), keys, save, show, host, port)
     try:
-        _run(receiver)
+        _run(receiver, "" if keys or quiet else UNVERIFIED)
     except OSError as error:
         print(f"cannot listen on {host}:{port}: {error.strerror or error}", file=sys.stderr)
         raise typer.Exit(2) from error
 
 
-def _run(receiver: Receiver) -> None:
+def _run(receiver: Receiver, remark: str) -> None:
     try:
         import uvloop
     except ImportError:  # not on every platform; asyncio's own loop is slower, not different
-        asyncio.run(_serve(receiver))
+        asyncio.run(_serve(receiver, remark))
     else:
-        uvloop.run(_serve(receiver))
+        uvloop.run(_serve(receiver, remark))
 
 
-async def _serve(receiver: Receiver) -> None:
+async def _serve(receiver: Receiver, remark: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await receiver.start()
     try:
         print(f"listening on {receiver.url}", file=sys.stderr, flush=True)
+        if remark:
+            print(remark, file=sys.stderr, flush=True)
         await stop.wait()
     finally:
         await receiver.stop()
