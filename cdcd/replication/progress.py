@@ -13,7 +13,7 @@ class Checkpoint:
 
     __slots__ = ("_end", "_progress", "_time", "_unsettled", "commit_lsn")
 
-    def __init__(self, progress: "Progress | None", commit_lsn: int) -> None:
+    def __init__(self, progress: "Progress", commit_lsn: int) -> None:
         self.commit_lsn = commit_lsn
         self._progress = progress
         self._unsettled = 0
@@ -36,7 +36,7 @@ class Checkpoint:
         if self._unsettled <= 0:
             raise ValueError("settle without hold")
         self._unsettled -= 1
-        if not self._unsettled and self._end >= 0 and self._progress is not None:
+        if not self._unsettled and self._end >= 0:
             self._progress._advance()
 
     def close(self, end_lsn: int, time: int = 0) -> None:
@@ -45,7 +45,7 @@ class Checkpoint:
             raise ValueError("closed twice")
         self._end = end_lsn
         self._time = time
-        if not self._unsettled and self._progress is not None:
+        if not self._unsettled:
             self._progress._closed_empty(self)
 
 
@@ -78,7 +78,7 @@ class Progress:
 
     @property
     def outstanding(self) -> int:
-        """How many transactions are open, unsettled, or wait for one before them."""
+        """How many transactions are open, unsettled, or wait for one before them; empty ones count with that."""
         return len(self._open)
 
     @property
@@ -92,7 +92,7 @@ class Progress:
             self._received = lsn
 
     def open(self, commit_lsn: int) -> Checkpoint:
-        """A transaction begins to be read. The one before must be closed or abandoned."""
+        """A transaction begins to be read. The one before must be closed."""
         if self._open and self._open[-1]._end < 0:
             raise ValueError("a transaction is still open")
         checkpoint = Checkpoint(self, commit_lsn)
@@ -104,12 +104,6 @@ class Progress:
         self.receive(wal_end)
         if not self._open and wal_end > self._settled:
             self._settled = wal_end
-
-    def abandon(self) -> None:
-        """The stream broke: the transaction that was being read, if any, will be read again from its beginning.
-        What it held may still be settled; that moves nothing."""
-        if self._open and self._open[-1]._end < 0:
-            self._open.pop()._progress = None
 
     def _closed_empty(self, checkpoint: Checkpoint) -> None:
         """A transaction that nobody waits for goes with the one before it: a million of them behind an unsettled one take no room."""
