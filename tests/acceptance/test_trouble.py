@@ -1,7 +1,9 @@
 """Bad days of the database, the store and the network: told, healed, and nothing lost or sent twice for it."""
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psycopg
@@ -154,27 +156,30 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_transaction(tmp_path:
         assert len(endpoint.requests) == 1000
 
 
-async def test_a_slot_in_use_by_another(tmp_path: Path, databases: Databases) -> None:
-    """Somebody reads the slot: cdcd says who and waits; it goes on when the slot is free."""
-    database = databases()
+@contextlib.asynccontextmanager
+async def beside(daemon: Daemon) -> AsyncIterator[Daemon]:
+    """Start a daemon that will not get ready by itself; at the end it is gone."""
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        if daemon.running:
+            await daemon.kill()
+
+
+async def test_a_slot_in_use_by_another(tmp_path: Path, database: Database) -> None:
+    """A daemon with another store reads the slot: cdcd says who, and waits."""
     database.execute(TABLE)
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
         triggers = {"t": setting.trigger("/t", table="t")}
         async with setting.daemon(triggers):
-            pass
-        other = Setting(tmp_path / "other", database, endpoint)
-        other.project, other.directory = setting.project, tmp_path
-        first = setting.daemon(triggers)
-        async with first:
-            (tmp_path / "second").mkdir()
             setting.directory = tmp_path / "second"
-            second = setting.daemon(triggers, eventing={"database": "main", "schema": "another"})
-            await second.start()
-            line = await second.wait_log("source.unavailable")
-            assert f"process {await _reader(setting)}" in line["error"]
-            assert second.find("ready") == []
-            await second.kill()
+            setting.directory.mkdir()
+            async with beside(setting.daemon(triggers, eventing={"database": "main", "schema": "another"})) as second:
+                line = await second.wait_log("source.unavailable")
+                assert f"process {await _reader(setting)}" in line["error"]
+                assert second.find("source.reading") == []
 
 
 async def test_of_two_daemons_the_second_waits_and_takes_over(tmp_path: Path, database: Database) -> None:
@@ -182,13 +187,10 @@ async def test_of_two_daemons_the_second_waits_and_takes_over(tmp_path: Path, da
     database.execute(TABLE)
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
-        triggers = {"t": setting.trigger("/t", table="t")}
-        first = setting.daemon(triggers)
-        second = Daemon(first.config)
-        async with first:
+        first = setting.daemon({"t": setting.trigger("/t", table="t")})
+        async with first, beside(Daemon(first.config)) as second:
             await setting.ask("INSERT INTO t VALUES (0, 0)")
             await setting.processed(1)
-            await second.start()
             line = await second.wait_log("store.unavailable")
             assert "in use by another cdcd: pid" in line["error"]
             await first.kill()
@@ -205,9 +207,7 @@ async def test_a_daemon_that_waits_ends_with_the_first_signal(tmp_path: Path, da
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
         first = setting.daemon({"t": setting.trigger("/t", table="t")})
-        second = Daemon(first.config)
-        async with first:
-            await second.start()
+        async with first, beside(Daemon(first.config)) as second:
             await second.wait_log("store.unavailable")
             assert await second.stop(signal.SIGTERM) == 0
 
