@@ -78,7 +78,7 @@ class Eventing:
 class Limits:
     """Bounds on memory and concurrency, for the whole daemon."""
 
-    in_flight: int = 2048
+    in_flight: int = 1024
     in_flight_bytes: int = 64 * 1024 * 1024
     payload: int = 16 * 1024 * 1024
     response: int = 64 * 1024

@@ -113,7 +113,7 @@ class EventingShape(Shape):
 class LimitsShape(Shape):
     """Bounds on memory and concurrency, for the whole daemon."""
 
-    in_flight: Annotated[Count, Field(ge=1)] = 2048
+    in_flight: Annotated[Count, Field(ge=1)] = 1024
     """Deliveries in memory at once. A source pauses when they are reached."""
     in_flight_bytes: Annotated[Size, Field(ge=1024)] = Field(default=64 * 2**20, json_schema_extra={"default": "64MiB"})
     """Bytes of event data in memory at once."""

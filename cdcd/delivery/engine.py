@@ -157,7 +157,11 @@ class Engine:
             done, _ = await asyncio.wait((waiter,), timeout=PATIENCE)
             if not done:
                 self._waiting.remove(waiter)
-                self._record(self.dispatcher.relieve(self._clock.monotonic()))
+                self.relieve()
+
+    def relieve(self) -> None:
+        """Stage what waits in memory for the trigger that takes most of it, so that the source's position can pass it."""
+        self._record(self.dispatcher.relieve(self._clock.monotonic()))
 
     def _make_room(self) -> None:
         if self._within(ROOM_AGAIN):

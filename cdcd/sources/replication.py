@@ -42,9 +42,9 @@ log = structlog.get_logger()
 
 IDLE_STEP = 1024 * 1024  # bytes of WAL
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds between attempts to connect
-LONGEST_PAUSE = (
-    10.0  # seconds without room after which the stream is given up: a server that shuts down waits for whoever reads
-)
+MOST_HELD = 64 * 1024 * 1024  # bytes of WAL that may wait for endpoints; beyond, what is in memory is staged
+# Seconds without room after which the stream is given up: a server that shuts down waits for whoever reads.
+LONGEST_PAUSE = 10.0
 PERMANENT_WAIT = 60.0  # seconds until a running source that somebody must mend is tried again
 
 
@@ -57,6 +57,8 @@ class Pipeline(Protocol):
     def full(self) -> bool: ...
 
     async def room(self) -> None: ...
+
+    def relieve(self) -> None: ...
 
 
 class PositionWriter(Protocol):
@@ -284,6 +286,8 @@ class ReplicationSource:
                 # The server waits for a confirmation of WAL that nobody wants. It goes down faster without us.
                 raise SourceUnavailable(f"database {self._database.name!r}: the server is shutting down")
             if self._pipeline.full:
+                if self._watch.intact - self._progress.settled > MOST_HELD:  # as of the last look at the server
+                    self._pipeline.relieve()  # endpoints that are alive, but behind, hold no more WAL than this
                 try:
                     async with asyncio.timeout(LONGEST_PAUSE):
                         await self._pipeline.room()

@@ -48,6 +48,7 @@ class Pipeline:
     deliveries: list[Delivery] = field(default_factory=list)
     full: bool = False
     waited: int = 0
+    relieved: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,6 +61,9 @@ class Pipeline:
         self.changed.set()
         while self.full:
             await self.emptied.wait()
+
+    def relieve(self) -> None:
+        self.relieved += 1
 
     def make_room(self) -> None:
         self.full = False

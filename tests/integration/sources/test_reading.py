@@ -248,3 +248,23 @@ async def test_the_store_in_the_same_database_is_never_captured(database: Databa
         assert docs(await it.offered(1)) == [2]
         tables = database.execute("SELECT schemaname, tablename FROM pg_publication_tables")
         assert tables == [("public", "items")]
+
+
+async def test_a_source_far_behind_does_not_wait_for_endpoints(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in memory is staged as soon as the budget is used up, so that the WAL can go."""
+    monkeypatch.setattr("cdcd.sources.replication.MOST_HELD", 1024 * 1024)
+    database.execute(ITEMS)
+    rows = "INSERT INTO items SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i"
+    async with reader(database, TRIGGERS, watch_interval=0.05) as it:
+        it.pipeline.full = True
+        await asyncio.to_thread(database.execute, rows)
+        await it.until(lambda: it.pipeline.waited, "the first pause")
+        lsn = parse_lsn(it.ask("SELECT pg_current_wal_flush_lsn()"))
+        await it.until(lambda: it.source._watch.intact >= lsn, "a look at the server")
+        it.pipeline.make_room()
+        it.pipeline.emptied.clear()
+        await it.until(lambda: it.pipeline.deliveries, "some of them")
+        it.pipeline.full = True
+        await it.until(lambda: it.pipeline.relieved, "what is in memory to be staged")
+        it.pipeline.make_room()
+        await it.offered(20_000)
