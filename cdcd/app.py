@@ -18,7 +18,9 @@ from cdcd.demo.embedded import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
+from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource, StreamEnd
+from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
 from cdcd.store.pending import Backlog
 from cdcd.store.reads import Reads
@@ -81,7 +83,7 @@ class Daemon:
         log.info(
             "ready",
             project=self.config.project,
-            databases=sorted({trigger.database for trigger in self.config.triggers.values() if trigger.enabled}),
+            databases=sorted({t.database for t in self.config.triggers.values() if t.enabled and t.database}),
             triggers=sum(trigger.enabled for trigger in self.config.triggers.values()),
         )
 
@@ -117,6 +119,7 @@ class Daemon:
                     ReplicationSource(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor)
                 )
         tracked.extend(sources)
+        queue = QueueSource(project, index, engine, Inbox(dsn, schema), Inbox(dsn, schema), clock, failed)
         return [
             *parts,
             Store(dsn, config, self.supervisor),
@@ -126,4 +129,5 @@ class Daemon:
             sender,
             engine,
             *sources,
+            queue,
         ]

@@ -8,6 +8,7 @@ dataclass costs three times as much to build, and one of each is built per event
 (`cdcd.delivery`) from the moment it is offered until it is recorded; nobody else writes to it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -37,6 +38,7 @@ class Event:
 
     `data` is the JSON text of the CloudEvent's `data` (UTF-8). `time` is microseconds since the Unix epoch.
     `key` is the source's own ordering key (a row's primary key, a file's path), as text. `database` etc. are in `data`.
+    `extensions` are further attributes of the CloudEvent (1.0, 3.1): names in lower case, values text or integers.
     """
 
     type: str
@@ -46,6 +48,27 @@ class Event:
     time: int
     data: bytes
     position: int = 0
+    extensions: Mapping[str, str | int] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Queued:
+    """A custom event on its way in: not matched yet, in the store's `queued`.
+
+    `id` is unique within the project; `given` tells that whoever queued it chose it, so that the same id again is the same event.
+    `due` is when it happens (microseconds since the Unix epoch): the CloudEvent's time. `data` is JSON text, `key` its ordering
+    key, None for none.
+    """
+
+    id: str
+    type: str
+    source: str
+    due: int
+    data: bytes
+    subject: str = ""
+    key: str | None = None
+    extensions: Mapping[str, str | int] | None = None
+    given: bool = False
 
 
 @dataclass(slots=True, eq=False)

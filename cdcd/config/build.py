@@ -4,9 +4,25 @@ from pathlib import Path
 
 from cdcd.config.checks import endpoint, secrets_of
 from cdcd.config.document import Document, Route
-from cdcd.config.model import Config, Database, Eventing, Limits, Retries, Secret, TriggerConfig, Webhook
+from cdcd.config.model import (
+    Config,
+    CustomType,
+    Database,
+    Eventing,
+    Kind,
+    Limits,
+    Retries,
+    Schedule,
+    Secret,
+    Server,
+    Storage,
+    TriggerConfig,
+    Webhook,
+)
+from cdcd.config.quantities import host_and_port
 from cdcd.config.secrets import ADVISED, secret_key
-from cdcd.config.shape import ConfigShape, IncludedShape, RetriesShape, TriggerShape, WebhookShape
+from cdcd.config.shape import ConfigShape, EventShape, IncludedShape, RetriesShape, StorageShape, TriggerShape, WebhookShape
+from cdcd.config.types import kind_of
 
 
 def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[Document, IncludedShape]]) -> Config:
@@ -18,6 +34,7 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
             capture=database.capture,
             slot=database.slot or f"cdcd_{shape.project}_{name}",
             publication=database.publication or f"cdcd_{shape.project}_{name}",
+            channels=tuple(database.channels.items()),
         )
         for name, database in shape.databases.items()
     }
@@ -25,7 +42,7 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
     parts: list[tuple[Document, ConfigShape | IncludedShape]] = [(main, shape), *included]
     for document, part in parts:
         for name, trigger in part.triggers.items():
-            triggers[name] = _trigger(document, name, trigger, next(iter(databases), ""))
+            triggers[name] = _trigger(document, name, trigger, next(iter(databases), ""), next(iter(shape.storage), ""))
     secrets, warnings = _secrets(main)
     eventing = shape.eventing
     return Config(
@@ -35,6 +52,9 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         eventing=Eventing(eventing.database, eventing.schema_, eventing.retention, main.path(eventing.state_dir)),
         triggers=triggers,
         limits=Limits(**shape.limits.model_dump()),
+        storage={name: _storage(main, name, store) for name, store in shape.storage.items()},
+        events={name: _event(main, name, event or EventShape()) for name, event in shape.events.items()},
+        server=Server(*host_and_port(shape.server.listen)) if shape.server is not None else None,
         path=path,
         warnings=warnings,
     )
@@ -52,13 +72,38 @@ def _secrets(main: Document) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
     return tuple(secrets), tuple(warnings)
 
 
-def _trigger(document: Document, name: str, shape: TriggerShape, database: str) -> TriggerConfig:
+def _storage(main: Document, name: str, shape: StorageShape) -> Storage:
+    return Storage(
+        name=name,
+        path=main.path(shape.path),
+        recursive=shape.recursive,
+        ignore=tuple(shape.ignore),
+        settle=shape.settle,
+        follow_symlinks=shape.follow_symlinks,
+        hash=shape.hash,
+        existing=shape.existing,
+        where=str(main.place(("storage", name), of_key=True)),
+    )
+
+
+def _event(main: Document, name: str, shape: EventShape) -> CustomType:
+    return CustomType(name, shape.schema_, shape.allow or "", str(main.place(("events", name), of_key=True)))
+
+
+def _trigger(document: Document, name: str, shape: TriggerShape, database: str, store: str) -> TriggerConfig:
     route: Route = ("triggers", name)
+    kind = kind_of(shape.type[0])
     return TriggerConfig(
         name=name,
         types=frozenset(shape.type),
-        database=shape.database or database,
+        kind=kind,
+        database=(shape.database or database) if kind is Kind.DATABASE else "",
         tables=tuple(shape.table),
+        storage=(shape.storage or store) if kind is Kind.STORAGE else "",
+        paths=tuple(shape.path),
+        schedule=Schedule(shape.schedule, shape.timezone, shape.missed) if shape.schedule is not None else None,
+        payload=shape.payload,
+        claims=shape.claims,
         webhook=_webhook(document, shape.webhook),
         columns=frozenset(shape.columns),
         when=shape.when or "",
@@ -70,7 +115,8 @@ def _trigger(document: Document, name: str, shape: TriggerShape, database: str) 
         enabled=shape.enabled,
         where=str(document.place(route, of_key=True)),
         places={
-            option: str(document.place((*route, option))) for option in ("type", "table", "columns", "when", "key", "webhook")
+            option: str(document.place((*route, option)))
+            for option in ("type", "table", "columns", "path", "schedule", "when", "key", "webhook", "payload", "claims")
         },
     )
 
@@ -82,6 +128,7 @@ def _webhook(document: Document, shape: WebhookShape) -> Webhook:
     return Webhook(
         url=shape.url,
         endpoint=endpoint(shape.url),
+        method=shape.method,
         headers=tuple(shape.headers.items()),
         timeout=shape.timeout,
         ca=file(shape.ca),

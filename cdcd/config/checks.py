@@ -8,16 +8,24 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import available_timezones
+
+from cronsim import CronSim, CronSimError
 
 from cdcd.config.conninfo import conninfo_problem
 from cdcd.config.document import Document, Route
+from cdcd.config.globs import parse_glob
 from cdcd.config.mistakes import nearest
+from cdcd.config.model import Kind
 from cdcd.config.quantities import duration
 from cdcd.config.secrets import secret_key
 from cdcd.config.tables import parse_table
+from cdcd.config.templates import Code, has_code, pieces
+from cdcd.config.types import kind_of
 
 Tell = Callable[[Document, Route, str, bool], None]
 """Takes the document, the route, what is wrong there, and whether the place is that of the key."""
@@ -51,6 +59,7 @@ def check_main(document: Document, tell: Tell) -> None:
             tell(document, (*route, "url"), "must begin with postgresql://, or be libpq's key=value form", False)
         elif isinstance(url, str) and url and (problem := conninfo_problem(url)):
             tell(document, (*route, "url"), problem, False)
+    _check_storage(document, _mapping(data.get("storage")), tell)
     eventing = _mapping(data.get("eventing"))
     home = eventing.get("database")
     if isinstance(home, str) and home and home not in databases:
@@ -72,14 +81,111 @@ def check_triggers(document: Document, main: Document, tell: Tell) -> None:
             tell(document, route, "a trigger's name is letters, digits, _ and -, at most 200 of them", True)
         if not isinstance(trigger, dict):
             continue
-        database = _check_database(document, route, trigger, _mapping(data.get("databases")), tell)
-        _check_tables(document, route, trigger, _own_schema(data, database), tell)
+        kinds = {kind_of(text) for _, text in _texts(("type",), trigger.get("type"))}
+        if len(kinds) > 1:
+            tell(
+                document,
+                (*route, "type"),
+                "all types of a trigger come from one kind of source; make a trigger for each",
+                False,
+            )
+        elif kinds:
+            _check_kind(document, route, trigger, kinds.pop(), data, tell)
         _check_rules(document, route, trigger, tell)
         webhook = trigger.get("webhook")
         if isinstance(webhook, str):
             _check_url(document, (*route, "webhook"), webhook, tell)
         elif isinstance(webhook, dict):
             _check_webhook(document, (*route, "webhook"), webhook, tell)
+
+
+SELECTORS = {
+    "database": Kind.DATABASE,
+    "table": Kind.DATABASE,
+    "columns": Kind.DATABASE,
+    "storage": Kind.STORAGE,
+    "path": Kind.STORAGE,
+    "schedule": Kind.SCHEDULE,
+    "timezone": Kind.SCHEDULE,
+    "missed": Kind.SCHEDULE,
+}
+_OF_KIND = {Kind.DATABASE: "DB_*", Kind.STORAGE: "FILE_*", Kind.SCHEDULE: "SCHEDULE", Kind.CUSTOM: "custom"}
+
+
+def _check_kind(
+    document: Document, route: Route, trigger: dict[str, Any], kind: Kind, data: dict[str, Any], tell: Tell
+) -> None:
+    for option, of in SELECTORS.items():
+        if option in trigger and of is not kind:
+            what = f"has no meaning with `type: {next(t for _, t in _texts((), trigger['type']))}`; it is for {_OF_KIND[of]} triggers"
+            tell(document, (*route, option), what, True)
+    if kind is Kind.DATABASE:
+        database = _check_database(document, route, trigger, _mapping(data.get("databases")), tell)
+        if "table" not in trigger or trigger["table"] in ([], None):
+            tell(document, route, "'table' is missing", True)
+        _check_tables(document, route, trigger, _own_schema(data, database), tell)
+    elif kind is Kind.STORAGE:
+        _check_store(document, route, trigger, _mapping(data.get("storage")), tell)
+    elif kind is Kind.SCHEDULE:
+        _check_schedule(document, route, trigger, tell)
+
+
+def _check_storage(document: Document, storage: dict[str, Any], tell: Tell) -> None:
+    for name, store in storage.items():
+        route: Route = ("storage", name)
+        if _DATABASE.fullmatch(name) is None:
+            what = "a store's name is lowercase letters, digits and _, begins with a letter, and has at most 24 characters"
+            tell(document, route, what, True)
+        for at, text in _texts((*route, "ignore"), _mapping(store).get("ignore")):
+            _check_glob(document, at, text, tell)
+
+
+def _check_store(document: Document, route: Route, trigger: dict[str, Any], storage: dict[str, Any], tell: Tell) -> None:
+    name = trigger.get("storage")
+    if name is None and not storage:
+        tell(document, route, "there is no store: name one under `storage`", True)
+    elif name is None and len(storage) > 1:
+        tell(document, route, f"'storage' is missing; there are {', '.join(sorted(storage))}", True)
+    elif isinstance(name, str) and name and name not in storage:
+        written = document.written.get((*route, "storage"), "")
+        tell(document, (*route, "storage"), f"there is no store '{written}'{nearest(written, storage)}", False)
+    for at, text in _texts((*route, "path"), trigger.get("path")):
+        _check_glob(document, at, text, tell)
+
+
+def _check_glob(document: Document, route: Route, text: str, tell: Tell) -> None:
+    try:
+        parse_glob(text)
+    except ValueError as error:
+        tell(document, route, str(error), False)
+
+
+def _check_schedule(document: Document, route: Route, trigger: dict[str, Any], tell: Tell) -> None:
+    cron, timezone = trigger.get("schedule"), trigger.get("timezone", "UTC")
+    if cron is None:
+        tell(document, route, "'schedule' is missing; write it as cron does: `0 9 * * 1-5`", True)
+    elif isinstance(cron, str) and (problem := cron_problem(cron)):
+        tell(document, (*route, "schedule"), problem, False)
+    if isinstance(timezone, str) and timezone not in available_timezones():
+        close = get_close_matches(timezone, available_timezones(), n=1)
+        what = f"'{timezone}' is no time zone" + (
+            f"; did you mean '{close[0]}'?" if close else "; write it as in Europe/Berlin"
+        )
+        tell(document, (*route, "timezone"), what, False)
+
+
+def cron_problem(text: str) -> str:
+    """What is wrong with a cron line; empty when nothing is."""
+    fields = len(text.split())
+    if fields != 5:
+        return f"has {fields} fields instead of five: minute hour day month weekday"
+    try:
+        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        return f"not a schedule: {str(error).lower()}; the fields are minute hour day month weekday"
+    except StopIteration:
+        return "is never due: there is no such day"
+    return ""
 
 
 def _check_secrets(document: Document, data: dict[str, Any], tell: Tell) -> None:
@@ -188,8 +294,20 @@ def _check_webhook(document: Document, route: Route, webhook: dict[str, Any], te
 
 
 def _check_url(document: Document, route: Route, text: str, tell: Tell) -> None:
-    if text and (problem := url_problem(text)):
+    if text and (problem := _template_problem(text) or url_problem(plain_url(text))):
         tell(document, route, problem, False)
+
+
+def _template_problem(text: str) -> str:
+    first = pieces(text)[0]
+    if has_code(text) and (isinstance(first, Code) or re.match(r"[a-z]+://[^/?#]+[/?#]", first) is None):
+        return "scheme, host and port must be plain; expressions may stand in path and query"
+    return ""
+
+
+def plain_url(text: str) -> str:
+    """The URL with a letter in the place of each expression."""
+    return "".join(piece if isinstance(piece, str) else "x" for piece in pieces(text))
 
 
 def url_problem(text: str) -> str:
@@ -215,7 +333,7 @@ def url_problem(text: str) -> str:
 
 def endpoint(url: str) -> str:
     """The origin of a valid URL: `scheme://host:port`, the port always written."""
-    parts = urlsplit(url)
+    parts = urlsplit(plain_url(url))
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"

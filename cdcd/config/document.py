@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from cdcd.config.templates import escaped, pieces
+
 Route = tuple[str | int, ...]
 """The way to a value: keys of mappings and indexes of lists from the top."""
 
@@ -108,6 +110,13 @@ def read_document(file: str, text: str, base: Path, environ: Mapping[str, str], 
     return document
 
 
+def _is_template(route: Route) -> bool:
+    """Whether expressions may stand in the text at `route`."""
+    if len(route) < 3 or route[0] != "triggers":
+        return False
+    return route[2] in ("payload", "claims") or (route[2] == "webhook" and (len(route) == 3 or route[3] in ("url", "headers")))
+
+
 class _Reader:
     """Turns nodes into plain values, noting places on the way."""
 
@@ -184,9 +193,12 @@ class _Reader:
         return self._substituted(text, route, place) if "${" in text else text
 
     def _substituted(self, text: str, route: Route, place: Place) -> str:
-        if len(route) == 3 and route[0] == "triggers" and route[2] in ("when", "key"):
+        if len(route) == 3 and ((route[0], route[2]) in (("triggers", "when"), ("triggers", "key"), ("events", "allow"))):
             self._wrong(route, place, "an expression is taken as it is written; nothing is put into it for ${...}")
             return text
+
+        if _is_template(route):
+            return self._substituted_in_template(text, route, place)
 
         def put(found: re.Match[str]) -> str:
             if found.group() == "$${":
@@ -194,20 +206,40 @@ class _Reader:
             kind, colon, name = (found[1] or "").partition(":")
             if not colon or kind not in ("env", "file") or not name or not found.group().endswith("}"):
                 self._wrong(route, place, "write ${env:NAME} or ${file:PATH}; a plain ${ is written $${")
-            elif kind == "file":
-                return self._from_file(name, route, place)
-            elif name in self._environ:
-                return self._environ[name]
-            else:
-                close = get_close_matches(name, list(self._environ), n=1, cutoff=0.8)
-                self._wrong(
-                    route,
-                    place,
-                    f"the environment variable {name} is not set" + (f"; did you mean {close[0]}?" if close else ""),
-                )
-            return ""
+                return ""
+            return self._value_of(kind, name, route, place)
 
         return _SUBSTITUTION.sub(put, text)
+
+    def _substituted_in_template(self, text: str, route: Route, place: Place) -> str:
+        """What is put in is literal text; expressions stay as they are."""
+        try:
+            found = pieces(text)
+        except ValueError as error:
+            self._wrong(route, place, str(error))
+            return ""
+        result = []
+        for piece in found:
+            if isinstance(piece, str):
+                result.append(escaped(piece))
+                continue
+            kind, colon, name = piece.text.partition(":")
+            if colon and kind in ("env", "file") and name:
+                result.append(escaped(self._value_of(kind, name, route, place)))
+            else:
+                result.append(f"${{{piece.text}}}")
+        return "".join(result)
+
+    def _value_of(self, kind: str, name: str, route: Route, place: Place) -> str:
+        if kind == "file":
+            return self._from_file(name, route, place)
+        if name in self._environ:
+            return self._environ[name]
+        close = get_close_matches(name, list(self._environ), n=1, cutoff=0.8)
+        self._wrong(
+            route, place, f"the environment variable {name} is not set" + (f"; did you mean {close[0]}?" if close else "")
+        )
+        return ""
 
     def _from_file(self, name: str, route: Route, place: Place) -> str:
         try:

@@ -14,20 +14,10 @@ from cdcd.config.shape import ConfigShape
 
 NOT_YET = {
     "batch": "is not there yet: each event goes in a request of its own",
-    "storage": "is not there yet: databases are the only sources for now",
-    "queue": "is not there yet: databases are the only sources for now",
-    "schedules": "is not there yet: databases are the only sources for now",
-    "transform": "is not there yet: the request's body is always the CloudEvent",
+    "queue": "is not an option: custom events are a trigger's `type`, and what may be queued stands under `events`",
+    "schedules": "is not an option: write a trigger with `type: SCHEDULE` and `schedule`",
+    "transform": "is not an option: `payload` makes the request's body",
     "rate": "is not there yet: `concurrency` bounds what is sent at once",
-    "path": "is not there yet: databases are the only sources for now",
-}
-VALUES_NOT_YET = {
-    "triggers": "is not there yet: use `replication`",
-    "DB_TRUNCATE": "is not there yet",
-    "FILE_CREATE": "is not there yet: databases are the only sources for now",
-    "FILE_UPDATE": "is not there yet: databases are the only sources for now",
-    "FILE_DELETE": "is not there yet: databases are the only sources for now",
-    "SCHEDULE": "is not there yet: databases are the only sources for now",
 }
 _SECRETIVE = frozenset({"secret", "secrets", "url", "webhook", "headers"})
 _BOUNDS = {
@@ -107,8 +97,6 @@ def _what(document: Document, route: Route, error: ErrorDetails) -> str:
     if kind in ("literal_error", "enum"):
         valid = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         written = document.written.get(route, "")
-        if written in VALUES_NOT_YET:
-            return f"'{written}' {VALUES_NOT_YET[written]}"
         if not written or _secretive(route):
             return f"must be one of {', '.join(valid)}"
         return f"'{written}' is not one of {', '.join(valid)}{nearest(written, valid, tell=False)}"

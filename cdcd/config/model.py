@@ -13,6 +13,31 @@ class Capture(StrEnum):
     """How changes are read from a database."""
 
     REPLICATION = "replication"
+    TRIGGERS = "triggers"
+
+
+class Kind(StrEnum):
+    """Which source a trigger's events come from. All types of one trigger are of one kind."""
+
+    DATABASE = "database"  # DB_INSERT, DB_UPDATE, DB_DELETE, DB_TRUNCATE
+    STORAGE = "storage"  # FILE_CREATE, FILE_UPDATE, FILE_DELETE
+    SCHEDULE = "schedule"  # SCHEDULE
+    CUSTOM = "custom"  # any other name
+
+
+class Existing(StrEnum):
+    """What becomes of the files that are in a store when it is first seen."""
+
+    IGNORE = "ignore"
+    REPORT = "report"
+
+
+class Missed(StrEnum):
+    """What becomes of the ticks of a schedule that passed while the daemon was down."""
+
+    ONCE = "once"
+    SKIP = "skip"
+    ALL = "all"
 
 
 class Order(StrEnum):
@@ -24,10 +49,13 @@ class Order(StrEnum):
 
 
 class Format(StrEnum):
-    """The shape of the request: the same CloudEvent as `application/json`, or in strict structured mode."""
+    """The shape of the request."""
 
-    JSON = "json"
-    CLOUDEVENTS = "cloudevents"
+    JSON = "json"  # the CloudEvent as application/json
+    CLOUDEVENTS = "cloudevents"  # the same in strict structured mode
+    CLOUDEVENTS_BINARY = "cloudevents-binary"  # attributes as ce- headers, data as the body
+    HASURA = "hasura"  # as Hasura's event triggers send it
+    RAW = "raw"  # the data alone
 
 
 class Backoff(StrEnum):
@@ -55,13 +83,60 @@ class Secret:
 
 @dataclass(slots=True, frozen=True)
 class Database:
-    """A database whose changes are captured."""
+    """A database whose changes are captured. `channels` are the notifications that become custom events: channel, type."""
 
     name: str
     url: str = field(repr=False)
     capture: Capture
     slot: str
     publication: str
+    channels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Storage:
+    """A directory whose files are watched. `ignore` are globs (`cdcd.config.globs`) of paths relative to `path`.
+
+    `settle` is seconds that a file's size and time must stand still where its writer's close cannot be seen. `where` is
+    `file:line:col`, for messages.
+    """
+
+    name: str
+    path: Path
+    recursive: bool = True
+    ignore: tuple[str, ...] = ()
+    settle: float = 1.0
+    follow_symlinks: bool = False
+    hash: bool = False
+    existing: Existing = Existing.IGNORE
+    where: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class CustomType:
+    """What may be queued under a type: `schema` is a JSON Schema (None: anything), `allow` a CEL expression ("": anybody)."""
+
+    name: str
+    schema: Mapping[str, object] | bool | None = None
+    allow: str = ""
+    where: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Schedule:
+    """When a SCHEDULE trigger fires. `cron` has five fields; `timezone` is an IANA name."""
+
+    cron: str
+    timezone: str = "UTC"
+    missed: Missed = Missed.ONCE
+
+
+@dataclass(slots=True, frozen=True)
+class Server:
+    """Where the HTTP API listens."""
+
+    host: str
+    port: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,6 +161,7 @@ class Limits:
     endpoint_concurrency: int = 64
     spill_after: float = 1.0
     shutdown: float = 10.0
+    max_chain: int = 16
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,12 +194,15 @@ class Webhook:
     client_key: Path | None = None
     egress: Egress = Egress.PRIVATE
     allow: tuple[str, ...] = ()
+    method: str = "POST"
 
 
 @dataclass(slots=True, frozen=True)
 class TriggerConfig:
-    """One YAML rule. `tables` are patterns as written (`cdcd.config.tables`).
+    """One YAML rule. `kind` says which of its selectors have a meaning.
 
+    `tables` are patterns as written (`cdcd.config.tables`), `paths` globs of files (`cdcd.config.globs`). `payload` is the YAML
+    value that makes the body, its text with `${ CEL }` in it; None when the format makes it. `claims` likewise, added to the token.
     `where` is `file:line:col` of the trigger and `places` that of its options, for messages.
     """
 
@@ -132,6 +211,12 @@ class TriggerConfig:
     database: str
     tables: tuple[str, ...]
     webhook: Webhook
+    kind: Kind = Kind.DATABASE
+    storage: str = ""
+    paths: tuple[str, ...] = ()
+    schedule: Schedule | None = None
+    payload: object = None
+    claims: Mapping[str, object] = field(default_factory=dict, compare=False)
     columns: frozenset[str] = frozenset()
     when: str = ""
     retries: Retries = Retries()
@@ -154,5 +239,8 @@ class Config:
     eventing: Eventing
     triggers: dict[str, TriggerConfig]
     limits: Limits = Limits()
+    storage: dict[str, Storage] = field(default_factory=dict)
+    events: dict[str, CustomType] = field(default_factory=dict)
+    server: Server | None = None
     path: Path = Path("cdcd.yaml")
     warnings: tuple[str, ...] = ()

@@ -31,3 +31,21 @@ def size(value: object) -> int:
     if found is None:
         raise ValueError("not a size; write it as in 512KiB, 64MiB or 1GB")
     return int(float(found[1]) * _BYTES[found[2]])
+
+
+def address(value: str) -> str:
+    """`host:port`, as it was given. Raises ValueError."""
+    host_and_port(value)
+    return value
+
+
+def host_and_port(value: str) -> tuple[str, int]:
+    """Host and port of `host:port`; an IPv6 address stands in brackets. Raises ValueError."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535 or not host:
+        raise ValueError("not an address; write it as in 127.0.0.1:4122 or [::1]:4122")
+    if host.startswith("[") and host.endswith("]"):
+        return host[1:-1], int(port)
+    if ":" in host:
+        raise ValueError("an IPv6 address stands in brackets, as in [::1]:4122")
+    return host, int(port)

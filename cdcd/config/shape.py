@@ -4,15 +4,23 @@ What one value must be is said here. What values must be to each other, and what
 URLs, names), is in `checks`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from cdcd.config import quantities
-from cdcd.config.model import Backoff, Capture, Egress, Format, Order
-
-DATABASE_TYPES = ("DB_INSERT", "DB_UPDATE", "DB_DELETE")
+from cdcd.config.model import Backoff, Capture, Egress, Existing, Format, Missed, Order
+from cdcd.config.types import BUILT_IN, TYPE, custom_type, event_type
 
 
 def _whole(value: object) -> object:
@@ -43,7 +51,8 @@ Count = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_whole)]
 Positive = Annotated[Duration, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
-EventType = Literal["DB_INSERT", "DB_UPDATE", "DB_DELETE"]
+EventType = Annotated[str, AfterValidator(event_type)]
+CustomName = Annotated[str, AfterValidator(custom_type)]
 
 
 class Shape(BaseModel):
@@ -90,11 +99,58 @@ class DatabaseShape(Shape):
     url: Text
     """Where it is: `postgresql://user:password@host:5432/name`, or libpq's `key=value` form. No connection pooler."""
     capture: Capture = Capture.REPLICATION
-    """How changes are read: `replication` (logical replication, `wal_level = logical`)."""
+    """How changes are read: `replication` (logical replication, `wal_level = logical`), or `triggers` (AFTER triggers that
+    `cdcd setup` installs, and a change log in cdcd's schema), for databases that refuse replication."""
     slot: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,63}$")] | None = None
     """The name of the replication slot. By default `cdcd_PROJECT_DATABASE`."""
     publication: Annotated[str, Field(min_length=1, max_length=56)] | None = None
     """The name of the publication. By default `cdcd_PROJECT_DATABASE`. Tables without a key go to `NAME_insert`."""
+    channels: dict[Annotated[str, Field(min_length=1, max_length=63)], CustomName] = Field(default_factory=dict)
+    """Notifications (NOTIFY) that become custom events: the channel and the type of its events. What is notified while cdcd does
+    not listen is lost."""
+
+
+class StorageShape(Shape):
+    """A directory whose files are watched."""
+
+    path: Text
+    """The directory. Relative to the file it is written in."""
+    recursive: bool = True
+    """`false`: only what lies directly in it."""
+    ignore: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """Paths, relative to `path`, that make no events: globs such as `**/*.tmp` or `cache/**`."""
+    settle: Positive = Field(default=1.0, json_schema_extra={"default": "1s"})
+    """How long size and time of a file must stand still before it is reported, where its writer's close cannot be seen."""
+    follow_symlinks: bool = False
+    """`true`: what a symbolic link points to counts as the file or directory itself."""
+    hash: bool = False
+    """`true`: events carry the SHA-256 of the file's content."""
+    existing: Existing = Existing.IGNORE
+    """What the first start does with the files that are there: `ignore`, or `report` them as created."""
+
+
+class EventShape(Shape):
+    """What may be queued under a custom type."""
+
+    schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
+    """A JSON Schema (draft 2020-12) that the payload must satisfy."""
+    allow: Text | None = None
+    """Who may queue it: a condition in CEL over `auth` (the token's claims) and `payload`."""
+
+
+class ServerShape(Shorthand):
+    """The HTTP API. Left out: there is none."""
+
+    listen: Annotated[str, AfterValidator(quantities.address)] = "127.0.0.1:4122"
+    """Where it listens: `host:port`. On another host than loopback it needs the project's secret, as everywhere."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "listen"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string"}
 
 
 class EventingShape(Shape):
@@ -129,6 +185,8 @@ class LimitsShape(Shape):
     """A delivery that is not settled after this long is parked in the event store."""
     shutdown: Annotated[Duration, Field(ge=0)] = Field(default=10.0, json_schema_extra={"default": "10s"})
     """How long a stop waits for attempts that are under way."""
+    max_chain: Annotated[Count, Field(ge=1, le=1000)] = 16
+    """How long a chain of events may be, in which the answer to one queues the next. A longer one is stopped as a loop."""
 
 
 class EgressShape(Shorthand):
@@ -152,9 +210,11 @@ class WebhookShape(Shorthand):
     """Where deliveries are sent. A single text is the URL."""
 
     url: Text
-    """Absolute, http or https. No user and password in it: give an Authorization header."""
+    """Absolute, http or https. No user and password in it: give an Authorization header. `${ CEL }` may stand in path and query."""
+    method: Annotated[str, Field(pattern=r"^(POST|PUT|PATCH|DELETE|GET)$")] = "POST"
+    """The request's method: `POST`, `PUT`, `PATCH`, `DELETE` or `GET`."""
     headers: dict[str, str] = Field(default_factory=dict)
-    """Headers added to each request. Those that cdcd sets itself are refused."""
+    """Headers added to each request; `${ CEL }` in them is evaluated. Those that cdcd sets itself are refused."""
     timeout: Positive = Field(default=5.0, json_schema_extra={"default": "5s"})
     """How long one attempt may take, from dialling to the end of the answer."""
     ca: Text | None = None
@@ -215,17 +275,29 @@ class TriggerShape(Shape):
         list[EventType],
         BeforeValidator(_listed),
         Field(min_length=1),
-        _one_or_more({"type": "string", "enum": list(DATABASE_TYPES)}),
+        _one_or_more({"anyOf": [{"type": "string", "enum": list(BUILT_IN)}, {"type": "string", "pattern": TYPE}]}),
     ]
-    """What happened: `DB_INSERT`, `DB_UPDATE`, `DB_DELETE`, or a list of them."""
+    """What happened: `DB_INSERT`, `DB_UPDATE`, `DB_DELETE`, `DB_TRUNCATE`; `FILE_CREATE`, `FILE_UPDATE`, `FILE_DELETE`; `SCHEDULE`;
+    a custom type of your own; or a list of one kind."""
     database: Text | None = None
-    """The database, one of `databases`. May be left out when there is one."""
-    table: Annotated[list[Text], BeforeValidator(_listed), Field(min_length=1), _one_or_more({"type": "string"})]
-    """The table, `schema.table` or `table` (in `public`), a glob such as `sales.*`, or a list of them."""
+    """For `DB_*`: the database, one of `databases`. May be left out when there is one."""
+    table: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """For `DB_*`: the table, `schema.table` or `table` (in `public`), a glob such as `sales.*`, or a list of them."""
+    storage: Text | None = None
+    """For `FILE_*`: the store, one of `storage`. May be left out when there is one."""
+    path: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
+    """For `FILE_*`: the path within the store, a glob such as `**/*.{jpg,png}`, or a list of them. By default all."""
+    schedule: Text | None = None
+    """For `SCHEDULE`: when, as cron's five fields: `0 9 * * 1-5`."""
+    timezone: Text = "UTC"
+    """For `SCHEDULE`: the time zone of `schedule`, as in `Europe/Berlin`."""
+    missed: Missed = Missed.ONCE
+    """For `SCHEDULE`: what a start does about the times that passed while cdcd was down: fire `once`, `skip` them, or fire `all`."""
     columns: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
     """An update fires only when one of these columns changed. All changes fire when it cannot be told."""
     when: Text | None = None
-    """A condition in CEL over `type`, `new`, `old` and `event`; only what it is true for is delivered."""
+    """A condition in CEL; only what it is true for is delivered. It sees `type` and `event`, with `new` and `old` for rows, `file` and
+    `old` for files, `data` for custom events."""
     webhook: WebhookShape
     """Where deliveries are sent: a URL, or a mapping."""
     retries: RetriesShape = Field(default_factory=RetriesShape, json_schema_extra={"default": 3})
@@ -233,9 +305,14 @@ class TriggerShape(Shape):
     order: Order = Order.KEY
     """`key`: deliveries with the same key one at a time, in order. `all`: all of them. `none`: in any order."""
     key: Text | None = None
-    """The key, as an expression in CEL. By default the row's primary key."""
+    """The key, as an expression in CEL. By default the row's primary key, the file's path, the key that was queued."""
     format: Format = Format.JSON
-    """`json`: the CloudEvent as `application/json`. `cloudevents`: as `application/cloudevents+json`."""
+    """`json`: the CloudEvent as `application/json`. `cloudevents`: as `application/cloudevents+json`. `cloudevents-binary`: attributes
+    as headers, data as the body. `hasura`: what Hasura's event triggers send. `raw`: the data alone."""
+    payload: Any = None
+    """The body, instead of what `format` makes: any value, in whose text `${ CEL }` is evaluated. It sees what `when` sees."""
+    claims: dict[str, Any] = Field(default_factory=dict)
+    """Claims added to the token in `X-SC-Token`; `${ CEL }` in them is evaluated."""
     concurrency: Annotated[Count, Field(ge=1)] | None = None
     """Requests of this trigger under way at once. By default only the limits of the endpoint and the daemon hold."""
     enabled: bool = True
@@ -260,6 +337,12 @@ class ConfigShape(Shape):
     """Several keys, while they rotate, instead of `secret`. The first signs tokens, all sign webhooks."""
     databases: dict[str, DatabaseShape] = Field(default_factory=dict)
     """The databases whose changes are captured, by name: lowercase letters, digits and `_`."""
+    storage: dict[str, StorageShape] = Field(default_factory=dict)
+    """The directories whose files are watched, by name: lowercase letters, digits and `_`."""
+    events: dict[CustomName, EventShape | None] = Field(default_factory=dict)
+    """What may be queued, by custom type. Types that only triggers name take any payload from any valid token."""
+    server: ServerShape | None = None
+    """The HTTP API, which takes custom events. Left out: there is none."""
     eventing: EventingShape = Field(default_factory=EventingShape, json_schema_extra={"default": {}})
     """Where the event store is."""
     limits: LimitsShape = Field(default_factory=LimitsShape, json_schema_extra={"default": {}})

@@ -118,6 +118,13 @@ class Dispatcher:
         self._enqueue(queue, delivery)
         return []
 
+    def stage(self, delivery: Delivery) -> list[Record]:
+        """Take a new delivery whose source cannot be read again: it is durable before it is sent."""
+        queue = self.queues[delivery.trigger]
+        if delivery.error:
+            return [self._failed_unsent(queue, delivery)]
+        return [*self._stage_live(queue, lanes_of(delivery)), self._stage(queue, delivery)]
+
     def claiming(self, trigger: str) -> list[str]:
         """A claim begins: the ids it must leave out. Until it has ended there is no other for this trigger."""
         queue = self.queues[trigger]

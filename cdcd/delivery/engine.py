@@ -12,7 +12,7 @@ runs. Everything here runs on one event loop; this class is the only caller of t
 import asyncio
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -30,6 +30,7 @@ from cdcd.event import Attempt, Delivery, Record, Status
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.store.pending import Backlog
 from cdcd.store.recorder import Recorder
+from cdcd.store.writer import Effect
 from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
@@ -137,6 +138,16 @@ class Engine:
         self._pump(now)
         if self._rings_at > now + self._limits.spill_after:
             self._arm(now)
+
+    async def stage(self, deliveries: Iterable[Delivery], effects: Sequence[Effect] = ()) -> None:
+        """Take new deliveries of a source that cannot be read again, and return when they are durable, with `effects` in the same
+        commit. They are sent from the store, in order behind what their lanes hold already."""
+        records = [record for delivery in deliveries for record in self.dispatcher.stage(delivery)]
+        now = self._clock.monotonic()
+        for record in records:
+            if record.status is Status.FAILED:
+                self._teller.failed(record, now)
+        await self._recorder.submit(records, effects)
 
     @property
     def full(self) -> bool:

@@ -18,7 +18,7 @@ from cdcd.replication.progress import Checkpoint
 from cdcd.replication.values import Resolve
 from cdcd.sources.rows import Change, Table, Transaction
 from cdcd.triggers.ids import TransactionIds
-from cdcd.triggers.matcher import Index, TableTriggers
+from cdcd.triggers.matcher import Index, TriggerSet
 
 LONGEST_LANE = 400  # characters, of at most 4 bytes: less than the 2704 bytes that an entry of a B-tree may take
 LONGEST_ERROR = 2000  # characters
@@ -30,7 +30,7 @@ class Wanted:
 
     __slots__ = ("table", "triggers")
 
-    def __init__(self, table: Table, triggers: TableTriggers) -> None:
+    def __init__(self, table: Table, triggers: TriggerSet) -> None:
         self.table = table
         self.triggers = triggers
 
@@ -72,7 +72,7 @@ class Matching:
         )
         self._wanted[relation.oid] = (relation, wanted)
 
-    def _look_up(self, relation: Relation) -> TableTriggers | None:
+    def _look_up(self, relation: Relation) -> TriggerSet | None:
         return self._index.lookup(self._database, relation.schema, relation.name)
 
     def row(self, message: Insert | Update | Delete, ordinal: int, checkpoint: Checkpoint) -> None:

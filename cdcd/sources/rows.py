@@ -11,7 +11,7 @@ An old row of kind "key" holds the columns of a replica identity, which are neve
 null in it is what was sent: also where a partition's identity is another than its root's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -132,6 +132,14 @@ class Change:
             case "table":
                 return relation.name
         raise KeyError(name)
+
+    def reader(self, root: str) -> Callable[[str], object]:
+        """What gives the members of `new`, `old` and `event` (`triggers.expressions.Facts`)."""
+        return self.new if root == "new" else self.old if root == "old" else self.attribute
+
+    def members(self, root: str) -> tuple[str, ...]:
+        """The columns that `new` or `old` has a value for."""
+        return self.new_columns() if root == "new" else self.old_columns()
 
     def new(self, column: str) -> object:
         """The new row's value. Raises KeyError when there is none or the server did not send it, ValueNotJson."""

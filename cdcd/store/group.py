@@ -193,6 +193,7 @@ def _events(deliveries: Sequence[Delivery]) -> tuple[bytes, ...]:
         texts([event.key for event in events]),
         bigints([event.position for event in events]),
         jsons([b"" if delivery.unstorable else delivery.event.data for delivery in deliveries]),
+        jsons([b"" if event.extensions is None else orjson.dumps(event.extensions) for event in events]),
     )
 
 

@@ -8,6 +8,7 @@ lane must exclude all that it holds of this lane.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import orjson
 from psycopg.rows import TupleRow
 
 from cdcd.event import Delivery, Event
@@ -90,7 +91,7 @@ def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
         event = Event(type="", source="", subject="", key="", time=time, data=b"")
         error = "its row in event_logs is gone"
     else:
-        _, type_, source, subject, key, position, data = found
-        event = Event(type_, source, subject, key, time, data, position)
+        _, type_, source, subject, key, position, data, extensions = found
+        event = Event(type_, source, subject, key, time, data, position, orjson.loads(extensions) if extensions else None)
         error = ""
     return Delivery(identity, trigger, event, lane, also=also, attempts=attempts, staged=True, error=error)

@@ -73,21 +73,21 @@ SELECT drop_day(DATE '1970-01-01' + $1::integer);
 -- A group that is written again (its commit's answer was lost) changes nothing. The statement `record` is this one without
 -- ON CONFLICT, which costs a quarter of the speed: it is tried first, and fails whole when any row is there already.
 WITH events AS (
-  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, status, attempts, remark, settled_at)
+  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, extensions, status, attempts, remark, settled_at)
   SELECT n.*, now()
   FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-              $9::json[], $10::text[], $11::integer[], $12::text[]) AS n
+              $9::json[], $10::json[], $11::text[], $12::integer[], $13::text[]) AS n
   ON CONFLICT DO NOTHING
 ), invocations AS (
   INSERT INTO invocation_logs (event_id, time, number, status_code, response, error, duration_ms, at)
   SELECT n.*
-  FROM unnest($13::uuid[], $14::timestamptz[], $15::integer[], $16::integer[], $17::text[], $18::text[], $19::real[],
-              $20::timestamptz[]) AS n
+  FROM unnest($14::uuid[], $15::timestamptz[], $16::integer[], $17::integer[], $18::text[], $19::text[], $20::real[],
+              $21::timestamptz[]) AS n
   ON CONFLICT DO NOTHING
 )
 INSERT INTO positions (source, settled, recorded, time, identity)
 SELECT n.source, n.settled, n.recorded, nullif(n.time, 'epoch'), n.identity::jsonb
-FROM unnest($21::text[], $22::bigint[], $23::bigint[], $24::timestamptz[], $25::text[]) AS n(source, settled, recorded, time, identity);
+FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::timestamptz[], $26::text[]) AS n(source, settled, recorded, time, identity);
 
 -- name: stage
 -- Deliveries for later: the event, and its place in the backlog in the order given. Only what is first in all its lanes gets a
@@ -95,13 +95,13 @@ FROM unnest($21::text[], $22::bigint[], $23::bigint[], $24::timestamptz[], $25::
 -- What event_logs holds already is not staged again.
 WITH n AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
-                       $9::json[], $10::integer[], $11::text[], $12::text[], $13::timestamptz[], $14::integer[], $15::text[],
-                       $16::integer[])
-  WITH ORDINALITY AS n(id, time, type, source, subject, trigger, key, position, payload, attempts, remark, lane, due_at, size, also,
+                       $9::json[], $10::json[], $11::integer[], $12::text[], $13::text[], $14::timestamptz[], $15::integer[], $16::text[],
+                       $17::integer[])
+  WITH ORDINALITY AS n(id, time, type, source, subject, trigger, key, position, payload, extensions, attempts, remark, lane, due_at, size, also,
                        first, ordinal)
 ), events AS (
-  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, status, attempts, remark)
-  SELECT n.id, n.time, n.type, n.source, n.subject, n.trigger, n.key, n.position, n.payload, 'staged', n.attempts, n.remark FROM n
+  INSERT INTO event_logs (id, time, type, source, subject, trigger, key, position, payload, extensions, status, attempts, remark)
+  SELECT n.id, n.time, n.type, n.source, n.subject, n.trigger, n.key, n.position, n.payload, n.extensions, 'staged', n.attempts, n.remark FROM n
   ON CONFLICT DO NOTHING
   RETURNING id
 ), fresh AS (
@@ -229,7 +229,7 @@ WHERE trigger = $1::text AND due_at > ($2::timestamptz[])[1] ORDER BY due_at LIM
 
 -- name: events
 -- The events of claimed deliveries. The bounds let the planner leave out the other days' partitions.
-SELECT e.id::text, e.type, e.source, e.subject, e.key, e.position, e.payload
+SELECT e.id::text, e.type, e.source, e.subject, e.key, e.position, e.payload, e.extensions
 FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, time) JOIN event_logs e ON e.id = n.id AND e.time = n.time
 WHERE e.time BETWEEN ($3::timestamptz[])[1] AND ($3::timestamptz[])[2];
 
@@ -276,3 +276,39 @@ DELETE FROM invocation_logs_default d WHERE d.time < ($1::timestamptz[])[1]
 -- name: prune_default_events
 -- Deliveries in the default partition that are past retention and final: too far from today for partitions of their own.
 DELETE FROM event_logs_default WHERE time < ($1::timestamptz[])[1] AND status <> 'staged';
+
+-- name: enqueue
+-- Custom events that come in, each once: one whose id was given and is known already is left out. Returns the ids of the new ones.
+WITH n AS MATERIALIZED (
+  SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[], $8::json[], $9::integer[])
+  WITH ORDINALITY AS n(id, due_at, type, source, subject, key, payload, extensions, given, ordinal)
+), known AS (
+  INSERT INTO queued_ids (id, time) SELECT DISTINCT n.id, now() FROM n WHERE n.given = 1
+  ON CONFLICT DO NOTHING RETURNING id
+)
+INSERT INTO queued (id, due_at, type, source, subject, key, payload, extensions)
+SELECT DISTINCT ON (n.id) n.id, n.due_at, n.type, n.source, n.subject, n.key, n.payload, n.extensions
+FROM n WHERE n.given = 0 OR (n.id IN (SELECT k.id FROM known k)) IS TRUE
+ORDER BY n.id, n.ordinal
+ON CONFLICT DO NOTHING RETURNING id;
+
+-- name: queue_due
+-- Custom events that are due, in order, and when (seconds since the Unix epoch) the next one is.
+SELECT q.id, (extract(epoch FROM q.due_at) * 1000000)::bigint, q.type, q.source, q.subject, q.key, q.payload, q.extensions
+FROM queued q WHERE q.due_at <= ($1::timestamptz[])[1] ORDER BY q.due_at, q.seq LIMIT $2::integer;
+
+-- name: queue_next
+-- When the first custom event that is not due yet becomes due, in seconds since the Unix epoch.
+SELECT extract(epoch FROM due_at)::float8 FROM queued WHERE due_at > ($1::timestamptz[])[1] ORDER BY due_at LIMIT 1;
+
+-- name: dequeue
+-- Custom events have become deliveries, which are in event_logs from this commit on.
+DELETE FROM queued WHERE id = ANY($1::text[]);
+
+-- name: queue_channel
+-- The channel on which the daemon is told that something was queued.
+SELECT 'cdcd_queued_' || 'queued'::regclass::oid;
+
+-- name: wake
+-- Tells the daemon that something was queued.
+SELECT wake();

@@ -12,6 +12,7 @@ import math
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,7 +23,7 @@ from cdcd.event import Position, Record, Status, Tracked
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.store.connection import RowRefused
 from cdcd.store.ownership import Ownership
-from cdcd.store.writer import Writer
+from cdcd.store.writer import Effect, Writer
 
 log = structlog.get_logger()
 
@@ -32,6 +33,15 @@ COMPACT_EVERY = 10_000  # groups
 LOOK_EVERY = 5.0  # seconds between looks at an idle store
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between tries
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """What must be in one commit: records, further statements, and who waits for it."""
+
+    records: Sequence[Record]
+    effects: Sequence[Effect]
+    done: asyncio.Future[None]
 
 
 class Recorder:
@@ -70,9 +80,9 @@ class Recorder:
         self._writer = Writer(dsn, schema, Ownership(schema, project))
         self._tasks = Tasks(self.name, failed)
         self._task: asyncio.Task[None] | None = None
-        self._queue: deque[Record] = deque()
+        self._queue: deque[Record | _Unit] = deque()
+        self._waiting = self._writing = 0
         self._bytes = 0
-        self._under_way: list[Record] = []
         self._wake = asyncio.Event()
         self._stopping = False
         self._poisoned = False  # whether the store ever refused the data of a staged delivery
@@ -80,8 +90,9 @@ class Recorder:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Records that are not durable yet: how many, and their deliveries' bytes."""
-        return len(self._queue) + len(self._under_way), self._bytes
+        """Records that wait to be written: how many; and the bytes of their deliveries, those of the group that is being written
+        included. (A group's number is bounded by itself; counted too, it would stop the source for each commit.)"""
+        return self._waiting, self._bytes
 
     @property
     def trouble(self) -> TransientError | None:
@@ -91,8 +102,19 @@ class Recorder:
     def record(self, record: Record) -> None:
         """Make `record` durable soon; `on_recorded` tells when it is."""
         self._queue.append(record)
+        self._waiting += 1
         self._bytes += record.delivery.size
         self._wake.set()
+
+    def submit(self, records: Sequence[Record], effects: Sequence[Effect] = ()) -> asyncio.Future[None]:
+        """Make all of these durable in one commit, in their turn behind what was given before. The future ends when they are;
+        cancelling it changes nothing. (A row that the server refuses splits a commit; the effects then go with the last part.)"""
+        unit = _Unit(records, effects, asyncio.get_running_loop().create_future())
+        self._queue.append(unit)
+        self._waiting += len(records)
+        self._bytes += sum(record.delivery.size for record in records)
+        self._wake.set()
+        return unit.done
 
     def position_moved(self) -> None:
         """A source's position has moved without a delivery: ask for it and commit it."""
@@ -125,7 +147,7 @@ class Recorder:
         if task is not None:
             done, _ = await asyncio.wait({task}, timeout=self.deadline)
             if not done:
-                log.error("recorder.unflushed", records=self.queued[0], trouble=str(self._trouble or ""))
+                log.error("recorder.unflushed", records=self._waiting + self._writing, trouble=str(self._trouble or ""))
         await self._tasks.cancel()
         await self._writer.close()
 
@@ -135,19 +157,23 @@ class Recorder:
                 continue
             self._wake.clear()
             last = self._stopping
-            records = self._take()
+            records, units = self._take()
             for record in records:
                 if not record.was_staged and (checkpoint := record.delivery.checkpoint) is not None:
                     checkpoint.settle()
             moved = [(source, position) for source in self.tracked if (position := source.position_to_record()) is not None]
-            if records or moved:
+            if records or moved or units:
                 failpoints.hit("recorder.before_commit")
-                await self._commit(records, [position for _, position in moved])
+                effects = [effect for unit in units for effect in unit.effects]
+                await self._commit(records, [position for _, position in moved], effects)
                 failpoints.hit("recorder.committed")
                 for source, position in moved:
                     source.position_recorded(position)
                 if records:
                     self._on_recorded(records)
+                for unit in units:
+                    if not unit.done.done():
+                        unit.done.set_result(None)
             if last and not self._queue:
                 return
 
@@ -167,27 +193,35 @@ class Recorder:
             return False
         return True
 
-    def _take(self) -> list[Record]:
+    def _take(self) -> tuple[list[Record], list[_Unit]]:
         queue, size = self._queue, 0
         taken: list[Record] = []
+        units: list[_Unit] = []
         while queue and len(taken) < GROUP_RECORDS and size < GROUP_BYTES:
-            record = queue.popleft()
-            size += record.delivery.size
-            taken.append(record)
-        self._under_way = taken
-        return taken
+            item = queue.popleft()
+            if isinstance(item, Record):
+                size += item.delivery.size
+                taken.append(item)
+            else:
+                units.append(item)
+                for record in item.records:
+                    size += record.delivery.size
+                    taken.append(record)
+        self._waiting -= len(taken)
+        self._writing = len(taken)
+        return taken, units
 
-    async def _commit(self, records: list[Record], positions: list[Position]) -> None:
+    async def _commit(self, records: list[Record], positions: list[Position], effects: list[Effect]) -> None:
         """Write the group until it is committed. A row that the server refuses is found by halving; the others go on."""
         size = sum(record.delivery.size for record in records)
-        todo: deque[tuple[Sequence[Record], Sequence[Position]]] = deque([(records, positions)])
+        todo: deque[tuple[Sequence[Record], Sequence[Position], Sequence[Effect]]] = deque([(records, positions, effects)])
         tries = 0
         while todo:
-            part, part_positions = todo[0]
+            part, part_positions, part_effects = todo[0]
             if self._poisoned:
                 _fail_unstorable(part)
             try:
-                await self._writer.write(part, part_positions, self._clock.now())
+                await self._writer.write(part, part_positions, self._clock.now(), part_effects)
             except StoreUnavailable as error:
                 self._tell(error)
                 tries += 1
@@ -196,19 +230,19 @@ class Recorder:
                 todo.popleft()
                 if len(part) > 1:
                     middle = len(part) // 2
-                    todo.extendleft([(part[middle:], part_positions), (part[:middle], ())])
+                    todo.extendleft([(part[middle:], part_positions, part_effects), (part[:middle], (), ())])
                 elif part:
                     _reduce(part[0], error)
                     self._poisoned |= part[0].delivery.unstorable
-                    todo.appendleft((part, part_positions))
+                    todo.appendleft((part, part_positions, part_effects))
                 else:
-                    raise StoreRefused(f"the event store refuses a source's position: {error}") from error
+                    raise StoreRefused(f"the event store refuses what a source asks for: {error}") from error
             else:
                 todo.popleft()
                 tries = 0
                 self._tell(None)
         self._bytes -= size
-        self._under_way = []
+        self._writing = 0
         self.recorded += len(records)
         self.groups += 1
         if self.groups % COMPACT_EVERY == 0:
@@ -225,7 +259,7 @@ class Recorder:
         if trouble is None:
             log.info("store.available")
         else:
-            log.warning("store.unavailable", error=str(trouble), hint=trouble.hint, queued=self.queued[0])
+            log.warning("store.unavailable", error=str(trouble), hint=trouble.hint, queued=self._waiting + self._writing)
         if self._on_state is not None:
             self._on_state(trouble)
 

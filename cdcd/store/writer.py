@@ -6,6 +6,7 @@ lost, and the recorder then writes the group again.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 
@@ -18,6 +19,15 @@ from cdcd.store.ownership import Ownership
 NEVER_MADE_BEFORE = -366  # days from today: older events go to the default partition, so one odd clock makes no thousand tables
 NEVER_MADE_AFTER = 3
 POSTPONED = 60.0  # seconds until a partition that could not be made is asked for again
+
+
+@dataclass(slots=True, frozen=True)
+class Effect:
+    """A further statement of `queries.sql` that a commit carries: what made the records, or what follows from them. Written again
+    it must change nothing."""
+
+    statement: str
+    parameters: tuple[object, ...]
 
 
 class Writer:
@@ -46,27 +56,36 @@ class Writer:
             self._connection = connection
         return self._connection
 
-    async def write(self, records: Sequence[Record], positions: Sequence[Position], now: float) -> None:
+    async def write(
+        self, records: Sequence[Record], positions: Sequence[Position], now: float, effects: Sequence[Effect] = ()
+    ) -> None:
         """Commit all of it. StoreUnavailable: unknown whether it is committed, write it again. RowRefused: nothing is."""
         connection = await self.open()
         try:
             if missing := group.days(records) - self._days:
                 await self._make_days(connection, missing, now)
-            if group.live_only(records):
+            if not effects and group.live_only(records):
                 parameters = group.live_parameters(records, positions)
                 try:
                     await run(connection, "record", *parameters)
                 except psycopg.errors.UniqueViolation:
                     await run(connection, "record_again", *parameters)
             else:
-                await self._write_mixed(connection, group.fold(records), positions, now)
+                await self._write_mixed(connection, group.fold(records), positions, effects, now)
         except (psycopg.Error, OSError) as error:
             translated = translate(error)
             if isinstance(translated, StoreUnavailable):
                 await self.close()
             raise translated from error
 
-    async def _write_mixed(self, connection: Connection, rows: group.Group, positions: Sequence[Position], now: float) -> None:
+    async def _write_mixed(
+        self,
+        connection: Connection,
+        rows: group.Group,
+        positions: Sequence[Position],
+        effects: Sequence[Effect],
+        now: float,
+    ) -> None:
         async with connection.pipeline(), connection.transaction():
             if rows.final or rows.tried or positions:
                 await run(connection, "record_again", *group.final_parameters(rows, positions))
@@ -81,6 +100,8 @@ class Writer:
                 await run(connection, "promote", *promote)
             if rows.restaged:
                 await run(connection, "restage", *group.restage_parameters(rows.restaged))
+            for effect in effects:
+                await run(connection, effect.statement, *effect.parameters)
 
     async def _make_days(self, connection: Connection, days: set[int], now: float) -> None:
         """Partitions for events of other days. When one cannot be made now, the default partition takes the rows."""

@@ -1,7 +1,8 @@
 """CEL expressions of triggers: compiled at load, evaluated per change on the used columns alone.
 
-An expression sees `type` (text), `new` and `old` (the row as a map of columns, null when there is none) and `event` with
-`time` (timestamp of the commit), `source`, `subject`, `key`, `type`, `txid`, `database`, `schema`, `table`.
+What an expression sees is its kind's vocabulary (`cdcd.triggers.vocabulary`). Over rows: `type` (text), `new` and `old` (the row as
+a map of columns, null when there is none) and `event` with `time` (timestamp of the commit), `source`, `subject`, `key`, `type`,
+`txid`, `database`, `schema`, `table`.
 
 An evaluation that raises is the event's fault or the expression's, never the daemon's: it becomes an ExpressionError that
 names the trigger, the expression and the columns concerned. It never quotes a value: rows do not belong in logs. That is why
@@ -16,10 +17,9 @@ from typing import Protocol
 import cel
 
 from cdcd.errors import CdcdError, EventError, ExpressionError
-from cdcd.triggers.rewriting import ROOTS, Flat, rewrite
+from cdcd.triggers.rewriting import Flat, rewrite
+from cdcd.triggers.vocabulary import DATABASE, Vocabulary
 
-EVENT_ATTRIBUTES = ("time", "source", "subject", "key", "type", "txid", "database", "schema", "table")
-VARIABLES = ("type", *ROOTS)
 TYPE_NAMES = frozenset(
     {"bool", "bytes", "double", "duration", "int", "list", "map", "null_type", "string", "timestamp", "uint"}
 )
@@ -34,8 +34,8 @@ FUNCTIONS = frozenset(
 EXCERPT = 120  # characters of an expression that a message quotes
 
 
-class Row(Protocol):
-    """What an expression may ask of a change.
+class Facts(Protocol):
+    """What an expression may ask of something that happened.
 
     Values are int, float, bool, str, bytes, None, list, dict, Decimal or an aware datetime. Any of these methods may raise an
     EventError, which goes to the caller as it is.
@@ -46,24 +46,13 @@ class Row(Protocol):
         """`DB_INSERT`, `DB_UPDATE`, ..."""
         ...
 
-    def new(self, column: str) -> object:
-        """The new row's value; KeyError when there is no such row or column, or the server did not send it."""
+    def reader(self, root: str) -> Callable[[str], object]:
+        """What gives the members of a root (a row's column, an attribute of `event`): it raises KeyError when there is no such root
+        or member, or the server did not send it. `event.time` is an aware datetime, `event.txid` an int, its others are text."""
         ...
 
-    def old(self, column: str) -> object:
-        """The old row's value; KeyError as above."""
-        ...
-
-    def new_columns(self) -> Iterable[str]:
-        """The columns that `new` has a value for; none when there is no new row."""
-        ...
-
-    def old_columns(self) -> Iterable[str]:
-        """The columns that `old` has a value for; none when there is no old row."""
-        ...
-
-    def attribute(self, name: str) -> object:
-        """One of EVENT_ATTRIBUTES. `time` is an aware datetime, `txid` an int, the others are text."""
+    def members(self, root: str) -> Iterable[str]:
+        """The names that the root has a value for; none when there is no such row. Not asked for `event`."""
         ...
 
 
@@ -74,51 +63,49 @@ class BadExpression(CdcdError):
 class Expression:
     """One compiled expression of one trigger.
 
-    `columns_used` are the columns it names, as ("new" | "old", column). `whole` are the roots it uses as values.
+    `columns_used` are the columns (members) it names, as (root, column). `whole` are the roots it uses as values.
     """
 
     __slots__ = (
-        "_attributes",
         "_by_type",
         "_execute",
         "_has",
-        "_new",
-        "_old",
-        "_only_new",
+        "_reads",
         "_rewritten",
         "_uses_type",
+        "_vocabulary",
         "columns_used",
         "source",
         "trigger",
         "whole",
     )
 
-    def __init__(self, trigger: str, source: str) -> None:
+    def __init__(self, trigger: str, source: str, vocabulary: Vocabulary = DATABASE) -> None:
         """Raises BadExpression."""
         self.trigger = trigger
         self.source = source
+        self._vocabulary = vocabulary
         _compile(source)  # for the places in its messages: of the text as written
-        rewritten = rewrite(source)
-        if taken := sorted(rewritten.bound & set(VARIABLES)):
+        rewritten = rewrite(source, vocabulary.roots)
+        if taken := sorted(rewritten.bound & set(vocabulary.variables)):
             raise BadExpression(
                 f"the macro variable '{taken[0]}' hides the {taken[0]} of the event", hint="give it another name"
             )
         flats, self.whole = rewritten.flats, rewritten.whole
         program = _compile(rewritten.text)
         self._uses_type = rewritten.type_variable in program.variables()
-        _check_names(program, {flat.variable for flat in flats} | rewritten.bound | {rewritten.type_variable})
+        ours = {flat.variable for flat in flats} | rewritten.bound | {rewritten.type_variable}
+        _check_names(program, ours, vocabulary)
         for flat in flats:
-            if flat.root == "event" and flat.member not in EVENT_ATTRIBUTES:
-                raise BadExpression(f"event has no '{flat.member}'{_nearest(flat.member, EVENT_ATTRIBUTES)}")
+            valid = vocabulary.attributes if flat.root == "event" else vocabulary.members.get(flat.root)
+            if valid is not None and flat.member not in valid:
+                raise BadExpression(f"{flat.root} has no '{flat.member}'{_nearest(flat.member, valid)}")
         self.columns_used = frozenset((flat.root, flat.member) for flat in flats if flat.root != "event")
         self._execute: _Execute = program.execute
         self._rewritten = rewritten
         self._by_type: dict[str, _Execute] = {}
-        self._new = _pairs(flats, "new")
-        self._old = _pairs(flats, "old")
+        self._reads = tuple((root, pairs) for root in vocabulary.roots if (pairs := _pairs(flats, root)))
         self._has = tuple(flat for flat in flats if flat.presence)
-        self._attributes = _pairs(flats, "event")
-        self._only_new = not (self._old or self._has or self._attributes or self.whole)
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -126,9 +113,10 @@ class Expression:
     @property
     def uses_type(self) -> bool:
         """Whether it looks at `type`."""
-        return self._uses_type or any(name == "type" for _, name in self._attributes) or "event" in self.whole
+        attributes = next((pairs for root, pairs in self._reads if root == "event"), ())
+        return self._uses_type or any(name == "type" for _, name in attributes) or "event" in self.whole
 
-    def evaluate(self, row: Row) -> object:
+    def evaluate(self, row: Facts) -> object:
         """Its value for this row. Raises ExpressionError, the EventErrors that `row` raises, and nothing else."""
         try:
             return self._evaluate(row)
@@ -138,22 +126,25 @@ class Expression:
             failure = self._explain(error, row)
         raise failure
 
-    def _evaluate(self, row: Row) -> object:
+    def _evaluate(self, row: Facts) -> object:
         values: dict[str, object] = {}
-        new = row.new
-        for variable, column in self._new:
-            try:
-                values[variable] = new(column)
-            except KeyError:  # missing in CEL too, which may never look at it
-                pass
-        if not self._only_new:
-            self._add_rest(values, row)
+        for root, pairs in self._reads:
+            read = row.reader(root)
+            for variable, member in pairs:
+                try:
+                    values[variable] = read(member)
+                except KeyError:  # missing in CEL too, which may never look at it
+                    pass
+        for flat in self._has:
+            values[flat.variable] = flat.root == "event" or flat.member in row.members(flat.root)
+        for root in self.whole:
+            values[root] = self._whole(row, root)
         execute = self._execute
         if self._uses_type:
             execute = self._by_type.get(row.type) or self._for_type(row.type)
         return execute(values)
 
-    def test(self, row: Row) -> bool:
+    def test(self, row: Facts) -> bool:
         """Its verdict as a condition. Raises ExpressionError, also when it is neither true nor false."""
         value = self.evaluate(row)
         if value is True:
@@ -165,7 +156,7 @@ class Expression:
             hint="compare it with something, as in `new.published == true`",
         )
 
-    def text(self, row: Row) -> str:
+    def text(self, row: Facts) -> str:
         """Its value as the text of a lane. Raises ExpressionError."""
         value = self.evaluate(row)
         if isinstance(value, str):
@@ -187,20 +178,13 @@ class Expression:
         execute = self._by_type[kind] = _compile(text).execute
         return execute
 
-    def _add_rest(self, values: dict[str, object], row: Row) -> None:
-        for variable, column in self._old:
-            try:
-                values[variable] = row.old(column)
-            except KeyError:
-                pass
-        for variable, name in self._attributes:
-            values[variable] = row.attribute(name)
-        for flat in self._has:
-            values[flat.variable] = flat.root == "event" or _has(row, flat)
-        for root in self.whole:
-            values[root] = _whole(row, root)
+    def _whole(self, row: Facts, root: str) -> object:
+        read = row.reader(root)
+        if root == "event":
+            return {name: read(name) for name in self._vocabulary.attributes}
+        return {name: read(name) for name in row.members(root)} or None
 
-    def _explain(self, error: BaseException, row: Row) -> ExpressionError:
+    def _explain(self, error: BaseException, row: Facts) -> ExpressionError:
         """Say it in words that name columns and never values."""
         missing = self._columns_that(row, lambda value: value is _MISSING)
         nulls = self._columns_that(row, lambda value: value is None)
@@ -222,11 +206,11 @@ class Expression:
             why, hint = "a function was given what it cannot take", "look at what the functions of the expression are given"
         return ExpressionError(f"trigger {self.trigger}: `{self._excerpt()}` raised: {why}", hint=hint)
 
-    def _columns_that(self, row: Row, wanted: "_Wanted") -> list[str]:
+    def _columns_that(self, row: Facts, wanted: "_Wanted") -> list[str]:
         found = []
         for root, column in sorted(self.columns_used):
             try:
-                value = row.new(column) if root == "new" else row.old(column)
+                value = row.reader(root)(column)
             except KeyError:
                 value = _MISSING
             except Exception:  # noqa: BLE001  # it cannot be read: nothing is known of it
@@ -255,17 +239,6 @@ def _pairs(flats: tuple[Flat, ...], root: str) -> tuple[tuple[str, str], ...]:
     return tuple((flat.variable, flat.member) for flat in flats if flat.root == root and not flat.presence)
 
 
-def _has(row: Row, flat: Flat) -> bool:
-    return flat.member in (row.new_columns() if flat.root == "new" else row.old_columns())
-
-
-def _whole(row: Row, root: str) -> object:
-    if root == "event":
-        return {name: row.attribute(name) for name in EVENT_ATTRIBUTES}
-    read, columns = (row.new, row.new_columns()) if root == "new" else (row.old, row.old_columns())
-    return {column: read(column) for column in columns} or None
-
-
 def _compile(source: str) -> cel.Program:
     problem = ""
     try:
@@ -286,12 +259,13 @@ def _syntax(problem: str) -> str:
     return problem.splitlines()[0] if problem else "not an expression"
 
 
-def _check_names(program: cel.Program, known: set[str]) -> None:
+def _check_names(program: cel.Program, known: set[str], vocabulary: Vocabulary) -> None:
+    valid = vocabulary.variables
     for name in program.variables():
-        if name not in known and name not in VARIABLES and name not in TYPE_NAMES:
+        if name not in known and name not in valid and name not in TYPE_NAMES:
             raise BadExpression(
-                f"there is no '{name}'{_nearest(name, VARIABLES)}",
-                hint='an expression sees type, new, old and event; text is "quoted"',
+                f"there is no '{name}'{_nearest(name, valid)}",
+                hint=f'an expression sees {", ".join(valid[:-1])} and {valid[-1]} here; text is "quoted"',
             )
     for name in program.functions():
         if name.isidentifier() and name[0] != "_" and name[-1] != "_" and name not in FUNCTIONS:

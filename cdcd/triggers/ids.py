@@ -8,8 +8,9 @@ UUID version 8 (RFC 9562, 5.8), 128 bits:
      2  variant, binary 10
     62  hash
 
-The hash is BLAKE2b of (system identifier, commit LSN, xid, ordinal of the change in its transaction, trigger). The commit time
-is part of the id, so a database that was restored to an earlier LSN never makes an id again.
+The hash is BLAKE2b of (system identifier, commit LSN, xid, ordinal of the change in its transaction, trigger); for what is no
+row's change, of what names it in the project, and the trigger. The time is part of the id, so a database that was restored to an
+earlier LSN never makes an id again.
 """
 
 from hashlib import blake2b
@@ -37,6 +38,17 @@ class TransactionIds:
         hashed.update(_ORDINAL.pack(ordinal) + trigger.encode())
         digits = hashed.hexdigest()
         return f"{self._head}{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
+
+
+def event_delivery_id(project: str, event: str, trigger: str, time_us: int) -> str:
+    """The id of the delivery of a custom event to `trigger`: `event` is its id in the project, `time_us` when it happens."""
+    hashed = blake2b("\0".join((project, event, trigger)).encode(), digest_size=10)
+    return _uuid(time_us, hashed.hexdigest())
+
+
+def _uuid(time_us: int, digits: str) -> str:
+    head = f"{max(time_us, 0) // 1000 & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{head[:8]}-{head[8:]}-8{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 
 
 def delivery_id(system_identifier: int, commit_lsn: int, xid: int, ordinal: int, trigger: str, commit_time_us: int) -> str:

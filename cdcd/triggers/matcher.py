@@ -1,4 +1,5 @@
-"""Which triggers want a change. Triggers are indexed by database, table and type: what nobody wants costs one look-up.
+"""Which triggers want what happened. They are indexed by source (a table, a store, or none) and type: what nobody wants costs one
+look-up.
 
 The rules:
 - nothing is lost: an update whose changed columns cannot be told counts as changed, and an expression that raises makes a
@@ -9,22 +10,22 @@ The rules:
 from collections.abc import Iterable
 from typing import Protocol
 
-from cdcd.config.model import Order
+from cdcd.config.model import Kind, Order
 from cdcd.errors import EventError
-from cdcd.triggers.expressions import Row
+from cdcd.triggers.expressions import Facts
 from cdcd.triggers.trigger import Trigger
 
 
-class Change(Row, Protocol):
-    """A row change as the matcher sees it."""
+class Change(Facts, Protocol):
+    """What happened, as the matcher sees it."""
 
     @property
-    def key(self) -> str:
-        """The row's own ordering key as text, the lane where a trigger names no other."""
+    def key(self) -> str | None:
+        """The source's own ordering key as text, the lane where a trigger names no other. None: it is in order with nothing."""
         ...
 
     def changed(self, column: str) -> bool | None:
-        """Whether an update changed the column; None when it cannot be told."""
+        """Whether an update changed the column; None when it cannot be told. Not asked but for rows."""
         ...
 
 
@@ -32,8 +33,8 @@ Match = tuple[Trigger, "str | EventError | None"]
 """A trigger that wants the change, and its lane: text, None when unordered, or why the event cannot be delivered."""
 
 
-class TableTriggers:
-    """The triggers of one table. `by_type` holds them in the order of the configuration."""
+class TriggerSet:
+    """The triggers of one table, one store, or one kind. `by_type` holds them in the order of the configuration."""
 
     __slots__ = ("by_type", "triggers")
 
@@ -65,14 +66,15 @@ class Index:
 
     def __init__(self, triggers: Iterable[Trigger], own: Iterable[tuple[str, str]] = ()) -> None:
         self._own = frozenset(own)
-        self._by_database: dict[str, tuple[Trigger, ...]] = {}
+        self._by_source: dict[tuple[Kind, str], tuple[Trigger, ...]] = {}
         for trigger in triggers:
             if trigger.config.enabled:
-                name = trigger.config.database
-                self._by_database[name] = (*self._by_database.get(name, ()), trigger)
-        self._known: dict[tuple[str, str, str], TableTriggers | None] = {}
+                source = (trigger.kind, trigger.config.database or trigger.config.storage)
+                self._by_source[source] = (*self._by_source.get(source, ()), trigger)
+        self._known: dict[tuple[str, str, str], TriggerSet | None] = {}
+        self.custom = TriggerSet(self._by_source.get((Kind.CUSTOM, ""), ()))
 
-    def lookup(self, database: str, schema: str, table: str) -> TableTriggers | None:
+    def lookup(self, database: str, schema: str, table: str) -> TriggerSet | None:
         """The triggers of a table; None when there are none. Remembered for each table."""
         name = (database, schema, table)
         try:
@@ -81,12 +83,20 @@ class Index:
             found = self._known[name] = self._find(name)
             return found
 
-    def _find(self, name: tuple[str, str, str]) -> TableTriggers | None:
+    def of(self, kind: Kind, source: str = "") -> tuple[Trigger, ...]:
+        """The triggers of one kind, of the database or store of this name."""
+        return self._by_source.get((kind, source), ())
+
+    def wanted(self, custom_type: str) -> bool:
+        """Whether any trigger wants events of this custom type."""
+        return custom_type in self.custom.by_type
+
+    def _find(self, name: tuple[str, str, str]) -> TriggerSet | None:
         database, schema, table = name
         if (database, schema) in self._own:
             return None
-        wanting = tuple(trigger for trigger in self._by_database.get(database, ()) if trigger.covers(schema, table))
-        return TableTriggers(wanting) if wanting else None
+        wanting = tuple(trigger for trigger in self.of(Kind.DATABASE, database) if trigger.covers(schema, table))
+        return TriggerSet(wanting) if wanting else None
 
 
 def lane(trigger: Trigger, change: Change) -> str | None:

@@ -23,7 +23,9 @@ def envelope(delivery: Delivery, event: Event) -> bytes:
             dumps(event.subject),
             b',"time":"',
             rfc3339(event.time),
-            b'","datacontenttype":"application/json","data":',
+            b'","datacontenttype":"application/json","data":'
+            if event.extensions is None
+            else b'","datacontenttype":"application/json",%s,"data":' % dumps(event.extensions)[1:-1],
             event.data,
             b"}",
         )

@@ -8,24 +8,24 @@ meaning:
 - `has(new.x)`              a variable that is true when the row has the column
 - `new` in any other place  stays the whole row, a map, or null when there is no such row (`old` of an insert)
 
-The same holds for `old` and for `event`. `type` becomes a variable that the caller replaces by a literal, since a text in the
-program costs nothing, and one handed over costs as much as the rest of the evaluation.
+The same holds for the other roots (`cdcd.triggers.vocabulary`). `type` becomes a variable that the caller replaces by a literal,
+since a text in the program costs nothing, and one handed over costs as much as the rest of the evaluation.
 
 A macro variable that takes one of these names is refused, so a name always means one
 thing. Names in strings, comments and behind a dot are not touched.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from cdcd.triggers.tokens import Token, tokens
 
-ROOTS = ("new", "old", "event")
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter"})
 
 
 @dataclass(slots=True, frozen=True)
 class Flat:
-    """A variable that stands for a column (`root` new or old) or an attribute (`root` event); `presence`: for `has()` of it."""
+    """A variable that stands for a member of a root: a column (`new`, `old`), an attribute (`event`); `presence`: for `has()` of it."""
 
     variable: str
     root: str
@@ -47,8 +47,8 @@ class Rewritten:
     bound: frozenset[str]
 
 
-def rewrite(source: str) -> Rewritten:
-    """`source` must be an expression that compiles."""
+def rewrite(source: str, roots: Collection[str]) -> Rewritten:
+    """`source` must be an expression that compiles. `roots` are the names whose members become variables."""
     found = tokens(source)
     prefix = "_v"
     while prefix in source:  # no variable of the expression may be taken for one of ours
@@ -63,7 +63,7 @@ def rewrite(source: str) -> Rewritten:
         if token.text == "type" and _text(found, at + 1) != "(":
             pieces += [source[copied : token.start], f"{prefix}type"]
             copied = token.end
-        if token.text not in ROOTS:
+        if token.text not in roots:
             continue
         member, length = _member(found, at)
         if member is None:

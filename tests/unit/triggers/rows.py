@@ -1,6 +1,6 @@
 """A change made of plain mappings, for the tests of this directory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,6 +28,12 @@ class PlainChange:
     key: str = "1"
     asked: list[str] = field(default_factory=list)
 
+    def reader(self, root: str) -> Callable[[str], object]:
+        return {"new": self.new, "old": self.old, "event": self.attribute}[root]
+
+    def members(self, root: str) -> Iterable[str]:
+        return tuple(self.new_row if root == "new" else self.old_row)
+
     def new(self, column: str) -> object:
         self.asked.append(f"new.{column}")
         return self.new_row[column]
@@ -35,12 +41,6 @@ class PlainChange:
     def old(self, column: str) -> object:
         self.asked.append(f"old.{column}")
         return self.old_row[column]
-
-    def new_columns(self) -> Iterable[str]:
-        return tuple(self.new_row)
-
-    def old_columns(self) -> Iterable[str]:
-        return tuple(self.old_row)
 
     def attribute(self, name: str) -> object:
         return ATTRIBUTES[name]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cdcd.errors import ExpressionError, ValueNotJson
 from cdcd.triggers.expressions import BadExpression, Expression
 from cdcd.triggers.rewriting import rewrite
+from cdcd.triggers.vocabulary import DATABASE
 from tests.unit.triggers.rows import ATTRIBUTES, PlainChange
 
 NEW = {
@@ -201,9 +202,9 @@ def test_variables_of_the_rewriting_never_meet_those_of_the_expression() -> None
 
 
 def test_rewriting() -> None:
-    assert rewrite("new.a > old.b || new.a == 1").text == "_v0 > _v1 || _v0 == 1"
-    assert rewrite("has(new.a) && x.new.a == 'new.a'").text == "_v0 && x.new.a == 'new.a'"
-    assert rewrite("new.a(1) + new").text == "new.a(1) + new"
+    assert rewrite("new.a > old.b || new.a == 1", DATABASE.roots).text == "_v0 > _v1 || _v0 == 1"
+    assert rewrite("has(new.a) && x.new.a == 'new.a'", DATABASE.roots).text == "_v0 && x.new.a == 'new.a'"
+    assert rewrite("new.a(1) + new", DATABASE.roots).text == "new.a(1) + new"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cdcd.config.model import Order, TriggerConfig, Webhook
 from cdcd.errors import ConfigError, EventError, ExpressionError
-from cdcd.triggers.matcher import Index, TableTriggers
+from cdcd.triggers.matcher import Index, TriggerSet
 from cdcd.triggers.trigger import Trigger, compile_trigger
 from tests.unit.triggers.rows import PlainChange
 
@@ -29,7 +29,7 @@ def trigger(**options: Any) -> Trigger:
 
 
 def matches(change: PlainChange, *triggers: Trigger) -> list[tuple[str, object]]:
-    return [(matched.name, lane) for matched, lane in TableTriggers(triggers).match(change)]
+    return [(matched.name, lane) for matched, lane in TriggerSet(triggers).match(change)]
 
 
 def test_the_index_finds_by_database_and_table() -> None:
@@ -58,7 +58,7 @@ def test_types() -> None:
     inserts = trigger(types=frozenset({"DB_INSERT"}))
     assert matches(PlainChange("DB_INSERT"), inserts) == [("t", "1")]
     assert matches(PlainChange("DB_UPDATE"), inserts) == []
-    assert TableTriggers((inserts,)).by_type.get("DB_UPDATE") is None
+    assert TriggerSet((inserts,)).by_type.get("DB_UPDATE") is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The queue of custom events: how they come in, and which of them are due.
+
+The rule: an event is accepted when `put` has returned, and leaves `queued` in the commit that stages its deliveries.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from cdcd.errors import StoreUnavailable
+from cdcd.event import Queued
+from cdcd.store.arrays import TextArray, integers, jsons, texts, timestamps
+from cdcd.store.connection import Session, translated
+from cdcd.store.writer import Effect
+
+
+@dataclass(slots=True, frozen=True)
+class Due:
+    """Events that are due, in order, and when (wall-clock seconds) the first of the others will be."""
+
+    events: list[Queued]
+    next_due: float | None
+
+
+class Inbox:
+    """A connection to `queued`. Not for use by two tasks at a time. Raises StoreUnavailable, StoreRefused, RowRefused."""
+
+    def __init__(self, dsn: str, schema: str) -> None:
+        self._session = Session(dsn, schema)
+
+    async def put(self, events: Sequence[Queued]) -> set[str]:
+        """Make them durable, and tell the daemon. The ids of those that are new; the others were queued before."""
+        effect = enqueue(events)
+        rows = await self._session.fetch(effect.statement, *effect.parameters)
+        await self._session.fetch("wake")
+        return {row[0] for row in rows}
+
+    async def due(self, now: float, limit: int) -> Due:
+        """What is due at `now` (wall-clock seconds)."""
+        moment = timestamps([int(now * 1_000_000)])
+        rows = await self._session.fetch("queue_due", moment, limit)
+        upcoming = [] if len(rows) >= limit else await self._session.fetch("queue_next", moment)
+        events = [
+            Queued(identity, kind, source, due, data, subject, key, orjson.loads(extensions) if extensions else None)
+            for identity, due, kind, source, subject, key, data, extensions in rows
+        ]
+        return Due(events, float(upcoming[0][0]) if upcoming else None)
+
+    async def wakes(self) -> AsyncIterator[None]:
+        """Once now, and then whenever something may have been queued. Ends by StoreUnavailable when the connection does."""
+        connection = await self._session.connection()
+        with translated():
+            channel = (await self._session.fetch("queue_channel"))[0][0]
+            await connection.execute(f'LISTEN "{channel}"'.encode())
+            yield
+            async for _ in connection.notifies():
+                yield
+        raise StoreUnavailable("the event store's connection ended")
+
+    async def close(self) -> None:
+        """Close the connection; the next call makes another."""
+        await self._session.close()
+
+
+def enqueue(events: Sequence[Queued]) -> Effect:
+    """The statement that queues these, for a commit of the recorder."""
+    return Effect(
+        "enqueue",
+        (
+            texts([event.id for event in events]),
+            timestamps([event.due for event in events]),
+            texts([event.type for event in events]),
+            texts([event.source for event in events]),
+            texts([event.subject for event in events]),
+            texts([event.key for event in events]),
+            jsons([event.data for event in events]),
+            jsons([b"" if event.extensions is None else orjson.dumps(event.extensions) for event in events]),
+            integers([int(event.given) for event in events]),
+        ),
+    )
+
+
+def dequeue(events: Sequence[Queued]) -> Effect:
+    """The statement that takes these from the queue, for the commit that stages their deliveries."""
+    ids: TextArray = texts([event.id for event in events])
+    return Effect("dequeue", (ids,))
