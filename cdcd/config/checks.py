@@ -25,7 +25,7 @@ from cdcd.config.quantities import duration
 from cdcd.config.secrets import secret_key
 from cdcd.config.tables import parse_table
 from cdcd.config.templates import Code, has_code, pieces
-from cdcd.config.types import kind_of
+from cdcd.config.types import event_type, kind_of, reserved
 
 Tell = Callable[[Document, Route, str, bool], None]
 """Takes the document, the route, what is wrong there, and whether the place is that of the key."""
@@ -81,7 +81,8 @@ def check_triggers(document: Document, main: Document, tell: Tell) -> None:
             tell(document, route, "a trigger's name is letters, digits, _ and -, at most 200 of them", True)
         if not isinstance(trigger, dict):
             continue
-        kinds = {kind_of(text) for _, text in _texts(("type",), trigger.get("type"))}
+        types = [text for _, text in _texts(("type",), trigger.get("type"))]
+        kinds = {kind_of(text) for text in types if _is_type(text)} or {kind_of(text) for text in types if reserved(text)}
         if len(kinds) > 1:
             tell(
                 document,
@@ -112,12 +113,20 @@ SELECTORS = {
 _OF_KIND = {Kind.DATABASE: "DB_*", Kind.STORAGE: "FILE_*", Kind.SCHEDULE: "SCHEDULE", Kind.CUSTOM: "custom"}
 
 
+def _is_type(text: str) -> bool:
+    try:
+        event_type(text)
+    except ValueError:
+        return False  # the shape's check tells it
+    return True
+
+
 def _check_kind(
     document: Document, route: Route, trigger: dict[str, Any], kind: Kind, data: dict[str, Any], tell: Tell
 ) -> None:
     for option, of in SELECTORS.items():
         if option in trigger and of is not kind:
-            what = f"has no meaning with `type: {next(t for _, t in _texts((), trigger['type']))}`; it is for {_OF_KIND[of]} triggers"
+            what = f"has no meaning in a {_OF_KIND[kind]} trigger; it is for {_OF_KIND[of]} triggers"
             tell(document, (*route, option), what, True)
     if kind is Kind.DATABASE:
         database = _check_database(document, route, trigger, _mapping(data.get("databases")), tell)
@@ -168,9 +177,7 @@ def _check_schedule(document: Document, route: Route, trigger: dict[str, Any], t
         tell(document, (*route, "schedule"), problem, False)
     if isinstance(timezone, str) and timezone not in available_timezones():
         close = get_close_matches(timezone, available_timezones(), n=1)
-        what = f"'{timezone}' is no time zone" + (
-            f"; did you mean '{close[0]}'?" if close else "; write it as in Europe/Berlin"
-        )
+        what = "no such time zone" + (f"; did you mean '{close[0]}'?" if close else "; write it as in Europe/Berlin")
         tell(document, (*route, "timezone"), what, False)
 
 
@@ -183,8 +190,6 @@ def cron_problem(text: str) -> str:
         next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         return f"not a schedule: {str(error).lower()}; the fields are minute hour day month weekday"
-    except StopIteration:
-        return "is never due: there is no such day"
     return ""
 
 

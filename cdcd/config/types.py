@@ -31,22 +31,19 @@ def reserved(name: str) -> bool:
 
 
 def event_type(name: str) -> str:
-    """A type that a trigger may name. Raises ValueError."""
+    """A type that a trigger may name. Raises ValueError (without the name in its message)."""
     if name in BUILT_IN:
         return name
-    close = get_close_matches(name.upper(), BUILT_IN, n=1, cutoff=NEAR)
+    close = get_close_matches(name.upper(), BUILT_IN, n=1, cutoff=0.6 if reserved(name) else NEAR)
     if reserved(name) or close:
-        near = close or get_close_matches(name.upper(), BUILT_IN, n=1)
-        raise ValueError(
-            f"'{name}' is no type" + (f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(BUILT_IN)}")
-        )
+        raise ValueError("no such type" + (f"; did you mean '{close[0]}'?" if close else f"; there are {', '.join(BUILT_IN)}"))
     return custom_type(name)
 
 
 def custom_type(name: str) -> str:
-    """A type that may be queued. Raises ValueError."""
+    """A type that may be queued. Raises ValueError (without the name in its message)."""
     if reserved(name):
-        raise ValueError(f"'{name}' cannot be queued: events of this type come from their source alone")
+        raise ValueError("events of this type come from their source alone; a custom type begins with neither DB_ nor FILE_")
     if re.match(TYPE, name) is None:
         raise ValueError("a custom type is letters, digits and _ . : / -, begins with a letter, and has at most 100 of them")
     return name

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from cdcd.config import load
 from cdcd.config.checks import endpoint, url_problem
+from cdcd.config.globs import parse_glob
 from cdcd.config.model import Config, Egress, Format, Limits, Order, Retries
 from cdcd.config.quantities import duration, size
 from cdcd.config.secrets import secret_key
 from cdcd.config.tables import parse_table
+from cdcd.config.templates import Code, escaped, pieces
 
 HEAD = "project: shop\nsecret: 0123456789abcdef01234567\ndatabases: {main: {url: postgresql://localhost/shop}}\n"
 
@@ -72,7 +74,7 @@ def test_substitution(tmp_path: Path) -> None:
     )
     config = loaded(tmp_path, text, {"HOST": "h", "N": "3"})
     webhook = config.triggers["t"].webhook
-    assert webhook.url == "http://h/${x}"
+    assert pieces(webhook.url) == ["http://h/${x}"]
     assert webhook.headers == (("A", "Bearer s3cret"),)
     assert config.triggers["t"].concurrency == 3
     assert "s3cret" not in repr(config)
@@ -196,3 +198,61 @@ def test_table_patterns(pattern: str, schema: str, table: str, matches: bool) ->
 def test_no_table_patterns(text: str) -> None:
     with pytest.raises(ValueError, match="not a table"):
         parse_table(text)
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("**/*.{jpg,png}", "a/b/c.png", True),
+        ("**/*.{jpg,png}", "c.jpg", True),
+        ("**/*.{jpg,png}", "c.jpeg", False),
+        ("a/**", "a/b/c", True),
+        ("a/**", "a", False),
+        ("a/**/z", "a/z", True),
+        ("*.txt", "a/b.txt", False),
+        ("a?c", "abc", True),
+        ("a?c", "a/c", False),
+        ("[!a]x", "bx", True),
+        ("[!a]x", "ax", False),
+        ("[!a]x", "/x", False),
+        ("[a-c]x", "bx", True),
+        ("[]]x", "]x", True),
+        ("{a,b{c,d}}/x", "bd/x", True),
+        ("a.c", "abc", False),
+        ("été*", "été 1", True),
+    ],
+)
+def test_globs(glob: str, path: str, matches: bool) -> None:
+    assert (parse_glob(glob).fullmatch(path) is not None) is matches
+
+
+@pytest.mark.parametrize("glob", ["", "/a", "a/", "../a", "a/./b", "a**", "**b", "[a", "{a", "[b-a]"])
+def test_what_is_no_glob(glob: str) -> None:
+    with pytest.raises(ValueError, match="not a glob of paths"):
+        parse_glob(glob)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("plain", ["plain"]),
+        ("${ new.a }", [Code("new.a")]),
+        ("a${new.a}b", ["a", Code("new.a"), "b"]),
+        ("$${x}", ["${x}"]),
+        ("""${ {"a": "}"}["a"] }!""", [Code("""{"a": "}"}["a"]"""), "!"]),
+        (r"""${ 'it\'s }' }""", [Code(r"""'it\'s }'""")]),
+        ("""${ '''a'}''' }""", [Code("""'''a'}'''""")]),
+    ],
+)
+def test_pieces_of_a_template(text: str, expected: list[str | Code]) -> None:
+    assert pieces(text) == expected
+    assert pieces(escaped(text)) == ([text] if text else [])
+
+
+def test_what_is_put_into_a_template_is_no_expression(tmp_path: Path) -> None:
+    text = HEAD + "triggers: {t: {type: DB_INSERT, table: x, webhook: http://h, payload: {a: ['${env:A} ${ new.b }', 1]}}}\n"
+    payload = loaded(tmp_path, text, {"A": "${ new.secret }"}).triggers["t"].payload
+    assert isinstance(payload, dict)
+    assert payload == {"a": ["$${ new.secret } ${new.b}", 1]}
+    assert pieces(payload["a"][0]) == ["${ new.secret } ", Code("new.b")]

@@ -44,9 +44,9 @@ MISTAKES = {
         TRIGGER + "    batch: {max: 100}\n",
         "c.yaml:9:5: triggers.t: 'batch' is not there yet: each event goes in a request of its own",
     ),
-    "storage": (
-        VALID + "storage: {}\n",
-        "c.yaml:4:1: 'storage' is not there yet: databases are the only sources for now",
+    "queue": (
+        VALID + "queue: {}\n",
+        "c.yaml:4:1: 'queue' is not an option: custom events are a trigger's `type`, and what may be queued stands under `events`",
     ),
     "missing": ("secret: 0123456789abcdef01234567\n", "c.yaml:1:1: 'project' is missing"),
     "missing inside": (VALID + "triggers:\n  t: {}\n", "c.yaml:5:3: triggers.t: 'webhook' is missing"),
@@ -86,19 +86,78 @@ MISTAKES = {
     # choices
     "type": (
         TRIGGER.replace("DB_INSERT", "DB_INSRT"),
-        "c.yaml:6:11: triggers.t.type: 'DB_INSRT' is not one of DB_INSERT, DB_UPDATE, DB_DELETE; did you mean 'DB_INSERT'?",
+        "c.yaml:6:11: triggers.t.type: no such type; did you mean 'DB_INSERT'?",
     ),
     "type in a list": (
-        TRIGGER.replace("DB_INSERT", "[DB_INSERT, insert]"),
-        "c.yaml:6:23: triggers.t.type[2]: 'insert' is not one of DB_INSERT, DB_UPDATE, DB_DELETE",
+        TRIGGER.replace("DB_INSERT", "[DB_INSERT, db_insert]"),
+        "c.yaml:6:23: triggers.t.type[2]: no such type; did you mean 'DB_INSERT'?",
     ),
-    "type not there yet": (
-        TRIGGER.replace("DB_INSERT", "FILE_CREATE"),
-        "c.yaml:6:11: triggers.t.type: 'FILE_CREATE' is not there yet: databases are the only sources for now",
+    "type that is none": (
+        TRIGGER.replace("DB_INSERT", "DB_VACUUM_FULL_ANALYZE"),
+        "c.yaml:6:11: triggers.t.type: no such type; there are DB_INSERT, DB_UPDATE, DB_DELETE, DB_TRUNCATE, FILE_CREATE, "
+        "FILE_UPDATE, FILE_DELETE, SCHEDULE",
     ),
-    "capture not there yet": (
-        VALID.replace("{url:", "{capture: triggers, url:"),
-        "c.yaml:3:29: databases.main.capture: 'triggers' is not there yet: use `replication`",
+    "type that is no name": (
+        TRIGGER.replace("DB_INSERT", "'an order'").replace("    table: users\n", ""),
+        "c.yaml:6:11: triggers.t.type: a custom type is letters, digits and _ . : / -, begins with a letter, and has at most 100 of them",
+    ),
+    "types of two kinds": (
+        TRIGGER.replace("DB_INSERT", "[DB_INSERT, ORDER_PAID]"),
+        "c.yaml:6:11: triggers.t.type: all types of a trigger come from one kind of source; make a trigger for each",
+    ),
+    "selector of another kind": (
+        TRIGGER.replace("DB_INSERT", "ORDER_PAID"),
+        "c.yaml:7:5: triggers.t.table: has no meaning in a custom trigger; it is for DB_* triggers",
+    ),
+    "no table": (
+        VALID + "triggers:\n  t:\n    type: DB_INSERT\n    webhook: http://a\n",
+        "c.yaml:5:3: triggers.t: 'table' is missing",
+    ),
+    "no store": (
+        VALID + "triggers:\n  t:\n    type: FILE_CREATE\n    webhook: http://a\n",
+        "c.yaml:5:3: triggers.t: there is no store: name one under `storage`",
+    ),
+    "no such store": (
+        VALID
+        + "storage: {uploads: {path: /a}}\ntriggers:\n  t:\n    type: FILE_CREATE\n    storage: upload\n    webhook: http://a\n",
+        "c.yaml:8:14: triggers.t.storage: there is no store 'upload'; did you mean 'uploads'?",
+    ),
+    "glob": (
+        VALID + "storage: {uploads: {path: /a, ignore: '/x'}}\n",
+        "c.yaml:4:39: storage.uploads.ignore: not a glob of paths: they are relative, as in images/**/*.png, and do not end in /",
+    ),
+    "no schedule": (
+        VALID + "triggers:\n  t:\n    type: SCHEDULE\n    webhook: http://a\n",
+        "c.yaml:5:3: triggers.t: 'schedule' is missing; write it as cron does: `0 9 * * 1-5`",
+    ),
+    "schedule of six fields": (
+        VALID + "triggers:\n  t:\n    type: SCHEDULE\n    schedule: 0 0 9 * * 1\n    webhook: http://a\n",
+        "c.yaml:7:15: triggers.t.schedule: has 6 fields instead of five: minute hour day month weekday",
+    ),
+    "schedule that is never due": (
+        VALID + "triggers:\n  t:\n    type: SCHEDULE\n    schedule: 0 0 30 2 *\n    webhook: http://a\n",
+        "c.yaml:7:15: triggers.t.schedule: not a schedule: bad day-of-month; the fields are minute hour day month weekday",
+    ),
+    "time zone": (
+        VALID
+        + "triggers:\n  t:\n    type: SCHEDULE\n    schedule: 0 9 * * *\n    timezone: Europe/Berln\n    webhook: http://a\n",
+        "c.yaml:8:15: triggers.t.timezone: no such time zone; did you mean 'Europe/Berlin'?",
+    ),
+    "queued type of cdcd's own": (
+        VALID + "events: {DB_INSERT: {}}\n",
+        "c.yaml:4:21: events.DB_INSERT: events of this type come from their source alone; a custom type begins with neither DB_ nor FILE_",
+    ),
+    "listen": (
+        VALID + "server: '4122'\n",
+        "c.yaml:4:9: server: not an address; write it as in 127.0.0.1:4122 or [::1]:4122",
+    ),
+    "expression in the host": (
+        TRIGGER.replace("http://localhost:9000/", "http://${ new.host }/x"),
+        "c.yaml:8:14: triggers.t.webhook: scheme, host and port must be plain; expressions may stand in path and query",
+    ),
+    "expression without an end": (
+        TRIGGER.replace("http://localhost:9000/", "'http://a/${ new.x'"),
+        "c.yaml:8:14: a ${ without its }; a plain ${ is written $${",
     ),
     "order": (
         TRIGGER + "    order: kye\n",
@@ -324,12 +383,13 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 
 def test_included_files_are_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "a.yaml").write_text("triggers:\n  t: {type: X, table: a, webhook: http://a}\n")
+    (tmp_path / "more" / "a.yaml").write_text("triggers:\n  t: {type: DB_X, table: a, webhook: http://a}\n")
     (tmp_path / "more" / "b.yaml").write_text("trigers: {}\n")
     (tmp_path / "more" / "c.yaml").write_text("triggers: [\n")
     assert mistakes(tmp_path, TRIGGER + "include: more/*.yaml\n") == [
         f"more/a.yaml:2:3: triggers.t: there is another trigger of this name at {tmp_path}/c.yaml:5:3",
-        "more/a.yaml:2:13: triggers.t.type: 'X' is not one of DB_INSERT, DB_UPDATE, DB_DELETE",
+        "more/a.yaml:2:13: triggers.t.type: no such type; there are DB_INSERT, DB_UPDATE, DB_DELETE, DB_TRUNCATE, FILE_CREATE, "
+        "FILE_UPDATE, FILE_DELETE, SCHEDULE",
         "more/b.yaml:1:1: unknown option 'trigers'; did you mean 'triggers'?",
         "more/c.yaml:2:1: not YAML: did not find expected node content",
     ]
