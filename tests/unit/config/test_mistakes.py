@@ -117,7 +117,7 @@ MISTAKES = {
         VALID + "triggers:\n  t:\n    type: FILE_CREATE\n    webhook: http://a\n",
         "c.yaml:5:3: triggers.t: there is no store: name one under `storage`",
     ),
-    "no such store": (
+    "no such storage": (
         VALID
         + "storage: {uploads: {path: /a}}\ntriggers:\n  t:\n    type: FILE_CREATE\n    storage: upload\n    webhook: http://a\n",
         "c.yaml:8:14: triggers.t.storage: there is no store 'upload'; did you mean 'uploads'?",
