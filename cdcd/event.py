@@ -8,7 +8,7 @@ dataclass costs three times as much to build, and one of each is built per event
 (`cdcd.delivery`) from the moment it is offered until it is recorded; nobody else writes to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -112,6 +112,20 @@ class Delivery:
 
 
 @dataclass(slots=True, eq=False)
+class Answer:
+    """A 2xx answer that may carry events (`cdcd.delivery.answers`): its head, in lower-case names, and its body.
+
+    `cut`: the body goes on beyond `limits.response`, and only its start is here. `secret`: it repeats something that was sent to
+    prove who we are, and must not be kept.
+    """
+
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool = False
+    secret: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Attempt:
     """One HTTP request for a delivery; a row in `invocation_logs`.
 
@@ -119,6 +133,7 @@ class Attempt:
     there was no answer. `response` is the start of the body, redacted, at most `limits.response` bytes, decoded leniently.
     `error` is empty for a success, otherwise what went wrong in words. `retry_after` is seconds, as the endpoint asked.
     `refused`: cdcd itself would not send it (address not allowed, payload over the limit), so no later attempt can differ.
+    `answer` is there when a success may carry events.
     """
 
     number: int
@@ -129,6 +144,7 @@ class Attempt:
     error: str = ""
     retry_after: float | None = None
     refused: bool = False
+    answer: Answer | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -170,6 +186,7 @@ class Record:
     ==========  ==========  =======================================================================
 
     `due_at` is wall-clock seconds for `staged`. `reason` is the remark of a final row, or the last error of a staged one.
+    `follows` are the events that its end queues, in the same commit.
     """
 
     delivery: Delivery
@@ -178,6 +195,7 @@ class Record:
     attempt: Attempt | None = None
     due_at: float = 0.0
     reason: str = ""
+    follows: Sequence[Queued] = ()
 
 
 @dataclass(slots=True, frozen=True)
