@@ -140,6 +140,34 @@ async def advance(connection: Connection, name: str, lsn: int) -> int:
     return parse_lsn(row[0])
 
 
+async def note_transactions(connection: Connection) -> int:
+    """Make the server note in the WAL which transactions are under way; returns the end of the WAL then.
+
+    A slot lets go of WAL only behind such a note, and the server makes one by itself every 15 s (`LOG_SNAPSHOT_INTERVAL_MS` in
+    its bgwriter.c). pg_log_standby_snapshot (16 and later) needs a right that few have; making a logical slot writes a note first of
+    all, so one that goes away does it where that is refused. Raises NotPermitted, ReplicationError (53400: no free slot)."""
+    noted = False
+    with translated():
+        if connection.info.server_version >= 160000:
+            cursor = await connection.execute(
+                "SELECT pg_catalog.has_function_privilege('pg_catalog.pg_log_standby_snapshot()', 'EXECUTE')"
+            )
+            row = await cursor.fetchone()
+            if row is not None and row[0]:
+                await connection.execute("SELECT pg_catalog.pg_log_standby_snapshot()")
+                noted = True
+        if not noted:
+            await connection.execute("SET statement_timeout = '1s'")  # it waits for transactions, behind the note
+            try:
+                await try_temporary_slot(connection)
+            except ReplicationError as error:
+                if error.sqlstate != "57014":
+                    raise
+            finally:
+                await connection.execute("RESET statement_timeout")
+    return await flushed_lsn(connection)
+
+
 async def try_temporary_slot(connection: Connection) -> None:
     """Prove that a logical slot can be made here, by making one that goes away. Role flags lie on managed servers.
 

@@ -9,6 +9,7 @@ The rules:
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from typing import Protocol
@@ -33,7 +34,7 @@ from cdcd.sources.matching import Matching
 from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
 from cdcd.sources.rows import Transaction
 from cdcd.sources.translate import translated
-from cdcd.sources.watch import INTERVAL, Watch
+from cdcd.sources.watch import INTERVAL, KEPT, Watch
 from cdcd.store.reads import Reads
 from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import Trigger
@@ -117,6 +118,9 @@ class ReplicationSource:
         self._look_up_to = 0  # transactions that commit at or below this may be in the store already
         self._newest = 0  # commit of the newest transaction of which something may be recorded
         self._recorded = 0  # settled position that the store holds
+        self._kept_from = 0  # the server keeps WAL from here, as of the last look
+        self._confirm_from = math.inf  # a position behind this is worth being confirmed by itself
+        self._releasing = False
         self._recorded_newest = 0  # and up to where it may hold deliveries
 
     # Life
@@ -135,6 +139,7 @@ class ReplicationSource:
 
     async def stop(self) -> None:
         """Stop reading. The stream stays open, so that what is settled now can still be confirmed (`end`)."""
+        self._releasing = True  # nothing is begun any more
         await self._tasks.cancel()
 
     async def end(self) -> None:
@@ -280,7 +285,9 @@ class ReplicationSource:
                         self._keepalive(int.from_bytes(frame[1:9], "big"))
             failpoints.hit("source.matched")
             await self._offer()
-            if self._progress.settled - self._recorded >= IDLE_STEP:
+            settled = self._progress.settled
+            if settled - self._recorded >= IDLE_STEP or settled >= self._confirm_from:
+                self._confirm_from = math.inf
                 self._writer.position_moved()
             if stream.stopping and not self._progress.outstanding:
                 # The server waits for a confirmation of WAL that nobody wants. It goes down faster without us.
@@ -400,6 +407,22 @@ class ReplicationSource:
         failpoints.hit("source.recorded")
         if self._stream is not None:
             self._stream.confirm(self._recorded)
+            if self._recorded - self._kept_from > 2 * KEPT and not self._releasing:
+                self._releasing = True
+                self._tasks.spawn(self._release(), "release")
+
+    async def _release(self) -> None:
+        """The server may let go of much WAL, and would do so only after a while."""
+
+        def confirm(lsn: int) -> None:
+            self._confirm_from = lsn
+
+        try:
+            self._kept_from = await self._watch.release(confirm)
+        except CdcdError as error:  # it lets go by itself, later
+            self._log.debug("slot.not_released", error=str(error))
+            self._kept_from = self._recorded
+        self._releasing = False
 
 
 class StreamEnd:

@@ -5,7 +5,7 @@ pattern. So this is asked of the catalog, while streaming, on a connection that 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -20,6 +20,8 @@ from cdcd.triggers.trigger import Trigger
 log = structlog.get_logger()
 
 INTERVAL = 30.0  # seconds
+KEPT = 16 * 1024 * 1024  # bytes of confirmed WAL that the server may keep until it lets go of it by itself
+RELEASES, RELEASE_PAUSE = 10, 0.5  # how often it is made to, and seconds in between
 
 
 class Watch:
@@ -69,6 +71,26 @@ class Watch:
                     f"database {self._database.name!r}: a publication was dropped while it was read",
                     hint="it is made again if the role may; changes committed in between are reported as a gap",
                 )
+
+    async def release(self, confirm: Callable[[int], None]) -> int:
+        """See that the server lets go of the WAL that is confirmed; returns the LSN from which it keeps some.
+
+        Where it keeps more than `KEPT`, it is made to note what transactions there are, a few times: it lets go once a position
+        behind such a note is confirmed, which `confirm` is asked for. A transaction that is open for long is waited for by nobody.
+        """
+        restart = 0
+        with translated(self._database):
+            async with catalog_of(self._database) as catalog:
+                for _ in range(RELEASES):
+                    state = await slot.inspect(catalog, self._database.slot)
+                    if state is None or state.restart_lsn is None or state.confirmed_flush is None:
+                        return restart
+                    restart = state.restart_lsn
+                    if state.confirmed_flush - restart <= KEPT:
+                        return restart
+                    confirm(await slot.note_transactions(catalog))
+                    await asyncio.sleep(RELEASE_PAUSE)
+        return restart
 
     def _tell(self, problems: set[tuple[str, str]]) -> None:
         """Log what is new; what stays wrong is told once."""
