@@ -4,6 +4,7 @@
     ├── ConfigError             the author of the YAML: a mistake in the configuration (exit 1)
     ├── PermanentError          the operator: retrying cannot heal it (exit 1)
     │   ├── SourceNotReady      the source lacks something (wal_level, permission, a table); the hint has the SQL
+    │   ├── CannotListen        the API's address cannot be listened on (in use, not this machine's, a port below 1024)
     │   ├── PositionLost        the slot cannot continue from the settled position; says which span is gone
     │   └── StoreRefused        the event store cannot be used as it is (read-only role, newer schema, other project)
     ├── TransientError          nobody yet: retried with backoff, told in logs and `cdcd status`
@@ -46,6 +47,10 @@ class PermanentError(CdcdError):
 
 class SourceNotReady(PermanentError):
     """The source lacks something that only its owner can give."""
+
+
+class CannotListen(PermanentError):
+    """The address of the HTTP API cannot be listened on."""
 
 
 class PositionLost(PermanentError):

@@ -44,6 +44,6 @@ def custom_type(name: str) -> str:
     """A type that may be queued. Raises ValueError (without the name in its message)."""
     if reserved(name):
         raise ValueError("events of this type come from their source alone; a custom type begins with neither DB_ nor FILE_")
-    if re.match(TYPE, name) is None:
+    if re.fullmatch(TYPE, name) is None:
         raise ValueError("a custom type is letters, digits and _ . : / -, begins with a letter, and has at most 100 of them")
     return name

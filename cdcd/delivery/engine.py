@@ -12,7 +12,7 @@ runs. Everything here runs on one event loop; this class is the only caller of t
 import asyncio
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,6 +22,7 @@ from cdcd.clock import Clock
 from cdcd.config.model import Limits
 from cdcd.delivery.circuit import State
 from cdcd.delivery.dispatcher import Dispatcher, Queue
+from cdcd.delivery.following import Following
 from cdcd.delivery.lanes import MOST_LANES
 from cdcd.delivery.outcome import classify
 from cdcd.delivery.telling import Teller
@@ -63,6 +64,7 @@ class Engine:
         clock: Clock,
         failed: Failed,
         *,
+        following: Following | None = None,
         look_again: float = LOOK_AGAIN,
     ) -> None:
         self._triggers: Mapping[str, Trigger] = {trigger.name: trigger for trigger in triggers}
@@ -72,6 +74,7 @@ class Engine:
         self._backlog = backlog
         self._clock = clock
         self._look_again = look_again
+        self._following = following or Following("", lambda _: False, limits.max_chain)
         self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
         self._tasks = Tasks(self.name, failed)
         self._teller = Teller()
@@ -81,6 +84,7 @@ class Engine:
         self._claiming: set[str] = set()
         self._reading = asyncio.Lock()  # the backlog has one connection
         self._waiting: list[asyncio.Future[None]] = []
+        self._watched: dict[str, Callable[[Record], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
         self._accepting = False
@@ -143,10 +147,9 @@ class Engine:
         """Take new deliveries of a source that cannot be read again, and return when they are durable, with `effects` in the same
         commit. They are sent from the store, in order behind what their lanes hold already."""
         records = [record for delivery in deliveries for record in self.dispatcher.stage(delivery)]
-        now = self._clock.monotonic()
         for record in records:
             if record.status is Status.FAILED:
-                self._teller.failed(record, now)
+                self._has_failed(record)
         await self._recorder.submit(records, effects)
 
     @property
@@ -157,8 +160,11 @@ class Engine:
     def _within(self, share: float) -> bool:
         """Whether what is in memory, records that are not yet committed included, stays within a share of the budget."""
         usage, limits = self.dispatcher.usage, self._limits
-        count, size = self._recorder.queued
-        return usage.count + count < limits.in_flight * share and usage.bytes + size < limits.in_flight_bytes * share
+        size = self._recorder.queued[1]
+        return (
+            usage.count + self._recorder.waiting < limits.in_flight * share
+            and usage.bytes + size < limits.in_flight_bytes * share
+        )
 
     async def room(self) -> None:
         """Return when there is room for more. A source calls this between batches, and waits nowhere else."""
@@ -180,6 +186,16 @@ class Engine:
                 if not waiter.done():
                     waiter.set_result(None)
             self._waiting.clear()
+
+    # Who waits for what becomes of a delivery
+
+    def watch(self, delivery: str, told: Callable[[Record], None]) -> None:
+        """Call `told` with each record of the delivery with this id, once it is durable, until `unwatch`. It must not raise."""
+        self._watched[delivery] = told
+
+    def unwatch(self, delivery: str) -> None:
+        """Nobody waits for it any more."""
+        self._watched.pop(delivery, None)
 
     # Attempts
 
@@ -221,7 +237,13 @@ class Engine:
             random.random,
         )
         was_staged = delivery.staged
-        self._record(self.dispatcher.finished(delivery, attempt, outcome, now))
+        records = self.dispatcher.finished(delivery, attempt, outcome, now)
+        if attempt.answer is not None:
+            record = records[0]
+            trouble = self._following.answered(record, attempt.answer, self._clock.now())
+            if trouble is not None:
+                self._teller.not_followed(record, trouble, now)
+        self._record(records)
         if attempt.error or self._teller.down:
             self._teller.endpoint(self.dispatcher.queues[delivery.trigger].endpoint, attempt.error)
         if self._waiting:
@@ -239,14 +261,27 @@ class Engine:
 
     def _record(self, records: Iterable[Record]) -> None:
         for record in records:
-            self._recorder.record(record)
             if record.status is Status.FAILED:
-                self._teller.failed(record, self._clock.monotonic())
+                self._has_failed(record)
+            self._recorder.record(record)
+
+    def _has_failed(self, record: Record) -> None:
+        now = self._clock.monotonic()
+        self._teller.failed(record, now)
+        self.last_resort(record)
+
+    def last_resort(self, record: Record) -> None:
+        """`record` is of a delivery that has failed: something may follow (called by the recorder too)."""
+        trouble = self._following.failed(record, self._clock.now())
+        if trouble is not None:
+            self._teller.not_followed(record, trouble, self._clock.monotonic())
 
     # The loop back: what the store holds
 
     def recorded(self, records: Iterable[Record]) -> None:
         """A group is committed (called by the recorder)."""
+        if self._watched:
+            self._tell(records := list(records))
         touched = False
         for record in records:
             queue = self.dispatcher.recorded(record)
@@ -261,6 +296,11 @@ class Engine:
             self._make_room()
         if touched:
             self._advance()
+
+    def _tell(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if (told := self._watched.get(record.delivery.id)) is not None:
+                told(record)
 
     def _advance(self) -> None:
         now = self._clock.monotonic()
