@@ -12,6 +12,7 @@ import structlog
 from cdcd.clock import SystemClock
 from cdcd.config.model import Config
 from cdcd.delivery.engine import Engine
+from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
 from cdcd.delivery.signing import Signer
 from cdcd.demo.embedded import EmbeddedPostgres
@@ -109,8 +110,16 @@ class Daemon:
         def recorded(records: list[Record]) -> None:
             engine.recorded(records)
 
-        recorder = Recorder(dsn, schema, project, clock, failed, tracked, recorded, deadline=config.limits.shutdown)
-        engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed)
+        def unstorable(record: Record) -> None:
+            engine.last_resort(record)
+
+        recorder = Recorder(
+            *(dsn, schema, project, clock, failed, tracked, recorded),
+            on_unstorable=unstorable,
+            deadline=config.limits.shutdown,
+        )
+        following = Following(project, index.wanted, config.limits.max_chain)
+        engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed, following=following)
         wanted = {trigger.config.database for trigger in triggers}
         for database in config.databases.values():
             if database.name in wanted:

@@ -66,6 +66,11 @@ class Redactor:
             text = text.encode()[:limit].decode(errors="ignore")
         return text
 
+    def holds(self, body: bytes, token: str) -> bool:
+        """Whether `body` repeats `token` or a secret, one that is long enough not to be there by chance."""
+        text = body.decode(errors="replace")
+        return (bool(token) and token in text) or any(len(secret) >= _PART and secret in text for secret in self._secrets)
+
     def clean(self, text: str, token: str = "") -> str:
         """`text` with every secret, and `token`, replaced, and nothing in it that cannot be stored (NUL, lone surrogates)."""
         if not text.isascii():

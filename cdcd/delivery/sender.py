@@ -17,13 +17,14 @@ from yarl import URL
 
 from cdcd.clock import Clock, SystemClock
 from cdcd.config.model import Limits
+from cdcd.delivery.answers import headers_of, may_carry
 from cdcd.delivery.failure import FAILURES, is_closed_by_peer, words
 from cdcd.delivery.guard import Dial, Guard, current_dial
 from cdcd.delivery.outcome import retry_after
 from cdcd.delivery.request import PreparedRequest, Route, Wire, tls
 from cdcd.delivery.signing import Signer
 from cdcd.errors import ConfigError
-from cdcd.event import Attempt, Delivery
+from cdcd.event import Answer, Attempt, Delivery
 from cdcd.triggers.payload import envelope
 from cdcd.triggers.trigger import Trigger
 
@@ -154,7 +155,12 @@ class _Made:
         status = response.status
         text = route.redactor.text(answer, limit, token) if answer else ""
         if 200 <= status < 300:
-            return Attempt(self._number, self.started, self.seconds(), status, text)
+            kept = None
+            if may_carry(response.headers, answer):
+                kept = Answer(
+                    headers_of(response.headers), answer[:limit], len(answer) > limit, route.redactor.holds(answer, token)
+                )
+            return Attempt(self._number, self.started, self.seconds(), status, text, answer=kept)
         asked = response.headers.get("Retry-After")
         after = None if asked is None else retry_after(asked, self._clock.now())
         why = route.redactor.clean(_refusal(response, route.url), token)

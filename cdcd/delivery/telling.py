@@ -8,6 +8,7 @@ import structlog
 
 from cdcd.delivery.circuit import State
 from cdcd.delivery.dispatcher import Endpoint
+from cdcd.delivery.following import MOST_TOLD, Trouble
 from cdcd.event import Record
 
 log = structlog.get_logger()
@@ -36,6 +37,31 @@ class Teller:
                 attempts=delivery.attempts,
                 reason=record.reason,
                 left_out=self._left_out.pop(delivery.trigger, 0),
+            )
+
+    def not_followed(self, record: Record, trouble: Trouble, now: float) -> None:
+        """Tell of events that an answer carries, or a last resort, and that are not queued."""
+        delivery = record.delivery
+        if not self._may_tell(delivery.trigger, now):
+            return
+        left_out = self._left_out.pop(delivery.trigger, 0)
+        if trouble.loop:
+            log.error(
+                "chain.stopped",
+                trigger=delivery.trigger,
+                id=delivery.id,
+                depth=trouble.loop,
+                left_out=left_out,
+                hint="each answer queues the next event: break the loop in the endpoint, or raise limits.max_chain if it ends",
+            )
+        else:
+            log.warning(
+                "answer.not_queued",
+                trigger=delivery.trigger,
+                id=delivery.id,
+                reasons=trouble.reasons[:MOST_TOLD],
+                left_out=left_out,
+                hint="the endpoint's answer has events in it that cannot be queued; the delivery itself is processed",
             )
 
     def _may_tell(self, trigger: str, now: float) -> bool:

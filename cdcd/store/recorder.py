@@ -22,6 +22,7 @@ from cdcd.errors import StoreRefused, StoreUnavailable, TransientError
 from cdcd.event import Position, Record, Status, Tracked
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.store.connection import RowRefused
+from cdcd.store.inbox import enqueue
 from cdcd.store.ownership import Ownership
 from cdcd.store.writer import Effect, Writer
 
@@ -32,6 +33,7 @@ GROUP_BYTES = 16 * 1024 * 1024
 COMPACT_EVERY = 10_000  # groups
 LOOK_EVERY = 5.0  # seconds between looks at an idle store
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between tries
+WAKE = Effect("wake", ())  # tells the queue's source, once the commit is there
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
 
 
@@ -49,7 +51,8 @@ class Recorder:
 
     `tracked` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the
     commit, in the event loop; they must not raise. `on_state` is told the trouble when writing begins to fail or fails
-    differently, and None when it is over. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable
+    differently, and None when it is over. `on_unstorable` is shown a record that becomes `failed` for data that the store refuses,
+    before it is written. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable
     or owned by another daemon; `deadline` how long `stop` may flush.
     """
 
@@ -66,6 +69,7 @@ class Recorder:
         on_recorded: Callable[[list[Record]], None],
         on_state: Callable[[TransientError | None], None] | None = None,
         *,
+        on_unstorable: Callable[[Record], None] | None = None,
         patience: float = math.inf,
         deadline: float = 10.0,
     ) -> None:
@@ -77,6 +81,7 @@ class Recorder:
         self._patience = patience
         self._on_recorded = on_recorded
         self._on_state = on_state
+        self._on_unstorable = on_unstorable or _nothing
         self._writer = Writer(dsn, schema, Ownership(schema, project))
         self._tasks = Tasks(self.name, failed)
         self._task: asyncio.Task[None] | None = None
@@ -90,9 +95,14 @@ class Recorder:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Records that wait to be written: how many; and the bytes of their deliveries, those of the group that is being written
-        included. (A group's number is bounded by itself; counted too, it would stop the source for each commit.)"""
-        return self._waiting, self._bytes
+        """Records that are not durable yet: how many, and their deliveries' bytes."""
+        return self._waiting + self._writing, self._bytes
+
+    @property
+    def waiting(self) -> int:
+        """Records that are in no group yet. A group's number is bounded by itself: counted as waiting, it would stop the source for
+        as long as its commit runs."""
+        return self._waiting
 
     @property
     def trouble(self) -> TransientError | None:
@@ -147,7 +157,7 @@ class Recorder:
         if task is not None:
             done, _ = await asyncio.wait({task}, timeout=self.deadline)
             if not done:
-                log.error("recorder.unflushed", records=self._waiting + self._writing, trouble=str(self._trouble or ""))
+                log.error("recorder.unflushed", records=self.queued[0], trouble=str(self._trouble or ""))
         await self._tasks.cancel()
         await self._writer.close()
 
@@ -219,9 +229,11 @@ class Recorder:
         while todo:
             part, part_positions, part_effects = todo[0]
             if self._poisoned:
-                _fail_unstorable(part)
+                _fail_unstorable(part, self._on_unstorable)
+            follows = [event for record in part if record.follows for event in record.follows]
+            carried = [*part_effects, enqueue(follows), WAKE] if follows else part_effects
             try:
-                await self._writer.write(part, part_positions, self._clock.now(), part_effects)
+                await self._writer.write(part, part_positions, self._clock.now(), carried)
             except StoreUnavailable as error:
                 self._tell(error)
                 tries += 1
@@ -232,7 +244,7 @@ class Recorder:
                     middle = len(part) // 2
                     todo.extendleft([(part[middle:], part_positions, part_effects), (part[:middle], (), ())])
                 elif part:
-                    _reduce(part[0], error)
+                    _reduce(part[0], error, self._on_unstorable)
                     self._poisoned |= part[0].delivery.unstorable
                     todo.appendleft((part, part_positions, part_effects))
                 else:
@@ -259,12 +271,16 @@ class Recorder:
         if trouble is None:
             log.info("store.available")
         else:
-            log.warning("store.unavailable", error=str(trouble), hint=trouble.hint, queued=self._waiting + self._writing)
+            log.warning("store.unavailable", error=str(trouble), hint=trouble.hint, queued=self.queued[0])
         if self._on_state is not None:
             self._on_state(trouble)
 
 
-def _reduce(record: Record, error: Exception) -> None:
+def _nothing(_: Record) -> None:
+    """What is done with an unstorable record when nobody asked."""
+
+
+def _reduce(record: Record, error: Exception, on_unstorable: Callable[[Record], None]) -> None:
     """Leave out of `record` what the server (or the encoding) refuses: the payload, then the attempt. Its reason says so.
 
     A delivery that cannot be staged whole is `failed`; one that the endpoint took stays `processed`.
@@ -272,22 +288,29 @@ def _reduce(record: Record, error: Exception) -> None:
     delivery = record.delivery
     if delivery.event.data and not delivery.unstorable and not record.was_staged:
         delivery.unstorable = True  # its data stays in memory: an attempt may be under way, and budgets count it
+        under_way = record.status is Status.STAGED and not delivery.gone  # then its attempt's end decides what follows
         if record.status is Status.STAGED:
             record.status = Status.FAILED
+        if record.status is Status.FAILED and not under_way:
+            record.follows = ()  # they repeat the data
+            on_unstorable(record)
     elif record.attempt is not None:
         record.attempt = None
+    elif record.follows:
+        record.follows = ()
     else:
         raise StoreRefused(f"the event store refuses the delivery {delivery.id} whatever is left out: {error}") from error
     log.error("record.refused", id=delivery.id, trigger=delivery.trigger)
     record.reason = f"not stored whole: {error}" + (f"; {record.reason}" if record.reason else "")
 
 
-def _fail_unstorable(records: Sequence[Record]) -> None:
+def _fail_unstorable(records: Sequence[Record], on_unstorable: Callable[[Record], None]) -> None:
     """What could not be stored cannot be tried again from the store."""
     for record in records:
         if record.delivery.unstorable and record.status is Status.STAGED:
             record.status = Status.FAILED
             record.reason = f"{record.reason or 'not sent'}; it cannot be tried again"
+            on_unstorable(record)
 
 
 def _wait(tries: int) -> float:
