@@ -92,7 +92,8 @@ FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::timestamptz[], $26::
 -- name: stage
 -- Deliveries for later: the event, and its place in the backlog in the order given. Only what is first in all its lanes gets a
 -- due time: in the backlog, and (`first`) among those that come with it.
--- What event_logs holds already is not staged again.
+-- What event_logs holds already is not staged again. OFFSET 0: look-ups by index; without it the planner reads the whole backlog
+-- into hashes, for each group anew.
 WITH n AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[],
                        $9::json[], $10::json[], $11::integer[], $12::text[], $13::text[], $14::timestamptz[], $15::integer[], $16::text[],
@@ -111,10 +112,10 @@ INSERT INTO pending (id, time, trigger, lane, also, due_at, attempts, size, last
 SELECT f.id, f.time, f.trigger, f.lane, f.also,
        CASE WHEN f.lane IS NULL
               OR f.first = 1
-                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane)
-                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.lane)
-                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.also)
-                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.also)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.lane OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.also OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.also OFFSET 0)
             THEN f.due_at END,
        f.attempts, f.size, f.remark
 FROM fresh f ORDER BY f.ordinal
