@@ -203,7 +203,8 @@ class TriggerConfig:
 
     `tables` are patterns as written (`cdcd.config.tables`), `paths` globs of files (`cdcd.config.globs`). `payload` is the YAML
     value that makes the body, its text with `${ CEL }` in it; None when the format makes it. `claims` likewise, added to the token.
-    `where` is `file:line:col` of the trigger and `places` that of its options, for messages.
+    `put_in` are the texts that `${env:...}` and `${file:...}` gave where expressions may stand: what an endpoint echoes of them is
+    not kept. `where` is `file:line:col` of the trigger and `places` that of its options (`webhook.headers.X-Id`), for messages.
     """
 
     name: str
@@ -225,8 +226,15 @@ class TriggerConfig:
     format: Format = Format.JSON
     concurrency: int | None = None
     enabled: bool = True
+    put_in: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     where: str = ""
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def place(self, option: str) -> str:
+        """Where an option stands, or the nearest thing around it."""
+        while option and option not in self.places:
+            option = option[: max(option.rfind("."), option.rfind("["), 0)]
+        return self.places.get(option, self.where)
 
 
 @dataclass(slots=True, frozen=True)

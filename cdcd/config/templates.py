@@ -54,6 +54,11 @@ def has_code(value: object) -> bool:
     return isinstance(value, list) and any(has_code(item) for item in value)
 
 
+def inside(option: str, part: str | int) -> str:
+    """The option that is a member, or an item counted from 0, of another: `payload.items[1]`."""
+    return f"{option}[{part + 1}]" if isinstance(part, int) else f"{option}.{part}"
+
+
 def _end(text: str, at: int) -> int:
     """Where the `}` stands that closes what begins at `at`: braces nest, and those in quoted text do not count."""
     depth = 0

@@ -116,6 +116,11 @@ class Expression:
         attributes = next((pairs for root, pairs in self._reads if root == "event"), ())
         return self._uses_type or any(name == "type" for _, name in attributes) or "event" in self.whole
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it looks at nothing of what happened."""
+        return not (self._reads or self._has or self.whole or self._uses_type)
+
     def evaluate(self, row: Facts) -> object:
         """Its value for this row. Raises ExpressionError, the EventErrors that `row` raises, and nothing else."""
         try:
@@ -152,7 +157,7 @@ class Expression:
         if value is False:
             return False
         raise ExpressionError(
-            f"trigger {self.trigger}: `when: {self._excerpt()}` gave {_kind(value)} instead of true or false",
+            f"trigger {self.trigger}: `when: {self.excerpt()}` gave {_kind(value)} instead of true or false",
             hint="compare it with something, as in `new.published == true`",
         )
 
@@ -167,7 +172,7 @@ class Expression:
             return str(value)
         except Exception:  # noqa: BLE001  # such as a map whose keys have no order among them; its words may quote values
             failure = ExpressionError(
-                f"trigger {self.trigger}: `key: {self._excerpt()}` gave {_kind(value)} that cannot be written as text",
+                f"trigger {self.trigger}: `key: {self.excerpt()}` gave {_kind(value)} that cannot be written as text",
                 hint="give text, as in `string(new.id)`; the keys of a map must all be of one type",
             )
         raise failure
@@ -204,7 +209,7 @@ class Expression:
             why, hint = "an arithmetic result has no value (division by zero or overflow)", "guard it, or use double()"
         else:
             why, hint = "a function was given what it cannot take", "look at what the functions of the expression are given"
-        return ExpressionError(f"trigger {self.trigger}: `{self._excerpt()}` raised: {why}", hint=hint)
+        return ExpressionError(f"trigger {self.trigger}: `{self.excerpt()}` raised: {why}", hint=hint)
 
     def _columns_that(self, row: Facts, wanted: "_Wanted") -> list[str]:
         found = []
@@ -219,7 +224,8 @@ class Expression:
                 found.append(f"{root}.{column}")
         return found
 
-    def _excerpt(self) -> str:
+    def excerpt(self) -> str:
+        """Its text as messages quote it."""
         text = " ".join(self.source.split())
         return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
 

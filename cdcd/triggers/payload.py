@@ -1,4 +1,4 @@
-"""The CloudEvent that a delivery sends: a head of context attributes around the event's own JSON.
+"""What a delivery sends, by format: a CloudEvent around the event's own JSON or beside it, or what Hasura sends.
 
 CloudEvents 1.0, JSON event format, 3.1; attributes in a fixed order, so that the same delivery gives the same bytes on every
 attempt. `data` was made JSON when the event was read and is spliced in as it is.
@@ -6,10 +6,12 @@ attempt. `data` was made JSON when the event was read and is spliced in as it is
 
 from datetime import datetime, timedelta
 from functools import lru_cache
+from urllib.parse import quote
 
 from orjson import dumps
 
 from cdcd.event import Delivery, Event
+from cdcd.triggers.exact import read, write
 
 
 def envelope(delivery: Delivery, event: Event) -> bytes:
@@ -30,6 +32,55 @@ def envelope(delivery: Delivery, event: Event) -> bytes:
             b"}",
         )
     )
+
+
+def attributes(delivery: Delivery) -> list[tuple[str, str]]:
+    """The `ce-` headers of CloudEvents' binary mode (HTTP binding, 3.1.3), but for `datacontenttype`, which is the Content-Type."""
+    event = delivery.event
+    found: list[tuple[str, str]] = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", delivery.id),
+        ("ce-source", _header(event.source)),
+        ("ce-type", _header(event.type)),
+    ]
+    if event.subject:
+        found.append(("ce-subject", _header(event.subject)))
+    found.append(("ce-time", rfc3339(event.time).decode()))
+    found += ((f"ce-{name}", _header(str(value))) for name, value in (event.extensions or {}).items())
+    return found
+
+
+def hasura(delivery: Delivery, max_retries: int) -> bytes:
+    """What Hasura's event triggers send for a row (docs: "Event Trigger Payload"), as UTF-8 JSON.
+
+    `delivery_info.current_retry` counts the attempts, so it is not the same on every attempt. Raises ValueNotJson.
+    """
+    event = delivery.event
+    data = read(event.data)
+    parts = data if isinstance(data, dict) else {}
+    return write(
+        {
+            "created_at": rfc3339(event.time).decode(),
+            "delivery_info": {"current_retry": delivery.attempts, "max_retries": max_retries},
+            "event": {
+                "data": {"new": parts.get("doc"), "old": parts.get("before")},
+                "op": event.type.removeprefix("DB_"),
+                "session_variables": None,
+                "trace_context": None,
+            },
+            "id": delivery.id,
+            "table": {"name": parts.get("col"), "schema": parts.get("schema")},
+            "trigger": {"name": delivery.trigger},
+        }
+    )
+
+
+def _header(text: str) -> str:
+    """Percent-encoded as the HTTP binding says (3.1.3.2): all but printable ASCII, and space, quote and percent."""
+    return quote(text, safe=_PLAIN, errors="replace")
+
+
+_PLAIN = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
 
 
 def rfc3339(microseconds: int) -> bytes:

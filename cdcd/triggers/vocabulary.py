@@ -1,7 +1,7 @@
 """What expressions see, by the kind of source: the names that stand for values (roots), and the attributes of `event`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdcd.config.model import Kind
 
@@ -35,3 +35,8 @@ VOCABULARIES: Mapping[Kind, Vocabulary] = {
     Kind.CUSTOM: CUSTOM,
     Kind.SCHEDULE: SCHEDULE,
 }
+
+TEMPLATES: Mapping[Kind, Vocabulary] = {
+    kind: replace(vocabulary, attributes=(*vocabulary.attributes, "id")) for kind, vocabulary in VOCABULARIES.items()
+}
+"""What is seen when a request is made: `event.id` too, the delivery's, which is not known before it is matched."""
