@@ -6,7 +6,7 @@ even the right kind is passed over here, since the shape's check tells it. No me
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -22,13 +22,11 @@ from cdcd.config.globs import parse_glob
 from cdcd.config.mistakes import nearest
 from cdcd.config.model import Kind
 from cdcd.config.quantities import duration
+from cdcd.config.requests import Tell, check_request
 from cdcd.config.secrets import secret_key
 from cdcd.config.tables import parse_table
 from cdcd.config.templates import Code, has_code, pieces
 from cdcd.config.types import event_type, kind_of, reserved
-
-Tell = Callable[[Document, Route, str, bool], None]
-"""Takes the document, the route, what is wrong there, and whether the place is that of the key."""
 
 _DATABASE = re.compile(r"[a-z][a-z0-9_]{0,23}")
 _TRIGGER = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -93,6 +91,7 @@ def check_triggers(document: Document, main: Document, tell: Tell) -> None:
         elif kinds:
             _check_kind(document, route, trigger, kinds.pop(), data, tell)
         _check_rules(document, route, trigger, tell)
+        check_request(document, route, trigger, {kind_of(text) for _, text in _texts((), trigger.get("type"))}, tell)
         webhook = trigger.get("webhook")
         if isinstance(webhook, str):
             _check_url(document, (*route, "webhook"), webhook, tell)
@@ -263,7 +262,7 @@ def _check_rules(document: Document, route: Route, trigger: dict[str, Any], tell
             at = "first" if "first" in retries else "max_interval"
             tell(document, (*route, "retries", at), "`first` is longer than `max_interval`", True)
     types = {text for _, text in _texts(("type",), trigger.get("type"))}
-    if trigger.get("columns") and types and "DB_UPDATE" not in types and types <= {"DB_INSERT", "DB_DELETE"}:
+    if trigger.get("columns") and types and "DB_UPDATE" not in types and types <= {"DB_INSERT", "DB_DELETE", "DB_TRUNCATE"}:
         tell(document, (*route, "columns"), "has no meaning without DB_UPDATE in `type`", True)
 
 
@@ -282,7 +281,7 @@ def _check_webhook(document: Document, route: Route, webhook: dict[str, Any], te
         elif low in seen:
             tell(document, at, "stands here twice in different case", True)
         seen.add(low)
-        if isinstance(value, str) and any((ord(mark) < 32 and mark != "\t") or mark == "\x7f" for mark in value):
+        if isinstance(value, str) and any((ord(mark) < 32 and mark != "\t") or mark == "\x7f" for mark in _literals(value)):
             tell(document, at, "a header's value cannot have line breaks or control characters", False)
     for option in ("ca", "client_cert", "client_key"):
         text = webhook.get(option)
@@ -296,6 +295,11 @@ def _check_webhook(document: Document, route: Route, webhook: dict[str, Any], te
             ipaddress.ip_network(text)
         except ValueError:
             tell(document, at, "not a network; write it as in 10.0.0.0/8 or 192.0.2.7/32, without host bits", False)
+
+
+def _literals(text: str) -> str:
+    """A text without its expressions."""
+    return "".join(piece for piece in pieces(text) if isinstance(piece, str))
 
 
 def _check_url(document: Document, route: Route, text: str, tell: Tell) -> None:

@@ -17,6 +17,7 @@ from cdcd.replication.messages import Delete, Insert, Relation, Update
 from cdcd.replication.progress import Checkpoint
 from cdcd.replication.values import Resolve
 from cdcd.sources.rows import Change, Table, Transaction
+from cdcd.sources.truncation import TRUNCATE, TRUNCATIONS, truncation, truncation_data
 from cdcd.triggers.ids import TransactionIds
 from cdcd.triggers.matcher import Index, TriggerSet
 
@@ -96,6 +97,30 @@ class Matching:
                 delivery.lane = storable(lane)
                 if lane == change.subject and change.old_subject is not None:
                     delivery.also = storable(change.old_subject)
+            checkpoint.hold()
+            self.waiting.append(delivery)
+
+    def truncated(
+        self, relation: Relation, ordinal: int, checkpoint: Checkpoint, *, cascade: bool = False, restart_identity: bool = False
+    ) -> None:
+        """Match a table that was emptied, the `ordinal`th of its transaction (from 1). These are counted by themselves, so that
+        the ids of rows are what they are without them."""
+        wanted = self._wanted[relation.oid][1]
+        if wanted is None:
+            return
+        assert self._transaction is not None
+        assert self._ids is not None
+        table, transaction = wanted.table, self._transaction
+        event: Event | None = None
+        for trigger, found in wanted.triggers.match(truncation(table, transaction)):
+            if event is None:
+                data = truncation_data(table, transaction, cascade, restart_identity)
+                event = Event(TRUNCATE, self._source, table.path, "", transaction.time, data, transaction.commit_lsn)
+            delivery = Delivery(self._ids.id(TRUNCATIONS + ordinal, trigger.name), trigger.name, event, None, checkpoint)
+            if isinstance(found, EventError):
+                delivery.error = found.explain()[:LONGEST_ERROR]
+            elif found is not None:
+                delivery.lane = storable(found)
             checkpoint.hold()
             self.waiting.append(delivery)
 

@@ -24,7 +24,7 @@ from cdcd.lifecycle import Supervisor, Tasks
 from cdcd.replication.errors import PublicationMissing
 from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA
 from cdcd.replication.lsn import format_lsn
-from cdcd.replication.messages import Begin, Commit, Delete, Insert, Message, Relation, Update
+from cdcd.replication.messages import Begin, Commit, Delete, Insert, Message, Relation, Truncate, Update
 from cdcd.replication.pgoutput import Decoder
 from cdcd.replication.progress import Checkpoint, Progress
 from cdcd.replication.stream import ReplicationStream
@@ -114,6 +114,7 @@ class ReplicationSource:
         self._begun = False  # whether this connection has brought its beginning
         self._ordinal = 0  # changes of it seen on this connection
         self._offered = 0  # changes of it that were matched, on whatever connection
+        self._truncated = self._truncated_offered = 0  # the same of tables that were emptied
         self._end = 0  # end of the last transaction that was read whole: where a new connection begins
         self._look_up_to = 0  # transactions that commit at or below this may be in the store already
         self._newest = 0  # commit of the newest transaction of which something may be recorded
@@ -192,7 +193,7 @@ class ReplicationSource:
         """As after a start: nothing is known but what the store holds."""
         self._progress = Progress(start, time=known.time if known is not None else 0)
         self._transaction = self._checkpoint = None
-        self._offered = 0
+        self._offered = self._truncated_offered = 0
         self._end = start
         self._recorded = min(known.settled, start) if known is not None else 0
         self._recorded_newest = known.recorded if known is not None else 0
@@ -308,6 +309,18 @@ class ReplicationSource:
             self._matching.row(message, self._ordinal, self._checkpoint)
             self._offered = self._ordinal  # not before: a row that could not be decoded is not passed over
 
+    def _emptied(self, message: Truncate) -> None:
+        for relation in message.relations:
+            self._truncated += 1
+            if self._truncated > self._truncated_offered:
+                assert self._checkpoint is not None
+                self._matching.truncated(
+                    *(relation, self._truncated, self._checkpoint),
+                    cascade=message.cascade,
+                    restart_identity=message.restart_identity,
+                )
+                self._truncated_offered = self._truncated
+
     def _keepalive(self, wal_end: int) -> None:
         """The server has sent everything that was committed before `wal_end`."""
         if self._transaction is None:
@@ -317,7 +330,7 @@ class ReplicationSource:
 
     def _boundary(self, message: Message) -> None:
         if isinstance(message, Begin):
-            self._ordinal = 0
+            self._ordinal = self._truncated = 0
             self._begun = True
             if self._transaction is not None:
                 if self._transaction.commit_lsn == message.final_lsn:
@@ -326,13 +339,15 @@ class ReplicationSource:
             assert self._opened is not None
             self._transaction = Transaction.of(message.final_lsn, message.xid, message.commit_time)
             self._checkpoint = self._progress.open(message.final_lsn)
-            self._offered = 0
+            self._offered = self._truncated_offered = 0
             self._matching.begin(self._opened.system, self._transaction)
         elif isinstance(message, Commit):
             assert self._checkpoint is not None
             self._end = message.end_lsn
             self._checkpoint.close(message.end_lsn, message.commit_time)
             self._transaction = self._checkpoint = None
+        elif isinstance(message, Truncate):
+            self._emptied(message)
 
     def _cut_off(self) -> None:
         """The transaction that was being read does not come again. What was matched of it goes its way."""

@@ -105,7 +105,9 @@ def lane(trigger: Trigger, change: Change) -> str | None:
         return None
     if trigger.order is Order.ALL:
         return ""
-    return change.key if trigger.key is None else trigger.key.text(change)
+    if trigger.key is None or change.type == "DB_TRUNCATE":  # which has no row to take a key from
+        return change.key
+    return trigger.key.text(change)
 
 
 def _touches(trigger: Trigger, change: Change) -> bool:
