@@ -10,7 +10,7 @@ import typer
 from cdcd.config import load
 from cdcd.config.model import Config
 from cdcd.errors import ConfigError
-from cdcd.triggers.trigger import compile_all
+from cdcd.triggers.trigger import mistakes_of
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="CDCD_CONFIG", help="The configuration file.", show_default=True)
@@ -25,8 +25,7 @@ def missing_hint(path: Path) -> str:
 def load_or_exit(path: Path) -> Config:
     """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
     try:
-        config = load(path, os.environ)
-        compile_all(config)
+        config = load(path, os.environ, mistakes_of)
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)

@@ -1,6 +1,7 @@
 """Shapes without mistakes become the frozen values of `model`: defaults that depend on other options, paths, keys."""
 
 from pathlib import Path
+from typing import Any
 
 from cdcd.config.checks import endpoint, secrets_of
 from cdcd.config.document import Document, Route
@@ -19,6 +20,7 @@ from cdcd.config.model import (
     TriggerConfig,
     Webhook,
 )
+from cdcd.config.outline import routes_of
 from cdcd.config.quantities import host_and_port
 from cdcd.config.secrets import ADVISED, secret_key
 from cdcd.config.shape import ConfigShape, EventShape, IncludedShape, RetriesShape, StorageShape, TriggerShape, WebhookShape
@@ -114,11 +116,16 @@ def _trigger(document: Document, name: str, shape: TriggerShape, database: str, 
         concurrency=shape.concurrency,
         enabled=shape.enabled,
         where=str(document.place(route, of_key=True)),
-        places={
-            option: str(document.place((*route, option)))
-            for option in ("type", "table", "columns", "path", "schedule", "when", "key", "webhook", "payload", "claims")
-        },
+        put_in=frozenset(document.put_in.get(name, ())),
+        places={option: str(document.place(at)) for option, at in routes_of(name, _written(document, name)).items()},
     )
+
+
+def _written(document: Document, name: str) -> dict[str, Any]:
+    assert isinstance(document.data, dict)
+    trigger = document.data["triggers"][name]
+    assert isinstance(trigger, dict)
+    return trigger
 
 
 def _webhook(document: Document, shape: WebhookShape) -> Webhook:

@@ -39,7 +39,8 @@ Mistake = Callable[[Place, str], None]
 class Document:
     """What one file says. `broken` are the routes at which a mistake was told already.
 
-    `written` has the text of scalars as it stands in the file, `base` is the directory that paths in it are relative to.
+    `written` has the text of scalars as it stands in the file, `base` is the directory that paths in it are relative to. `put_in`
+    has the texts that `${env:...}` and `${file:...}` gave where expressions may stand too, by trigger.
     """
 
     file: str
@@ -49,6 +50,7 @@ class Document:
     values: dict[Route, Place] = field(default_factory=dict)
     written: dict[Route, str] = field(default_factory=dict)
     broken: set[Route] = field(default_factory=set)
+    put_in: dict[str | int, set[str]] = field(default_factory=dict, repr=False)
 
     def place(self, route: Route, *, of_key: bool = False) -> Place:
         """Where the value (or its key) stands; where what holds it stands, if it is not there itself."""
@@ -225,7 +227,9 @@ class _Reader:
                 continue
             kind, colon, name = piece.text.partition(":")
             if colon and kind in ("env", "file") and name:
-                result.append(escaped(self._value_of(kind, name, route, place)))
+                value = self._value_of(kind, name, route, place)
+                self._document.put_in.setdefault(route[1], set()).add(value)
+                result.append(escaped(value))
             else:
                 result.append(f"${{{piece.text}}}")
         return "".join(result)

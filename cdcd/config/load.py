@@ -1,6 +1,6 @@
 """A configuration file, and those it includes, become a Config; or a ConfigError with every mistake at once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,22 +11,30 @@ from cdcd.config.build import build
 from cdcd.config.checks import check_main, check_triggers
 from cdcd.config.document import Document, Place, Route, read_document
 from cdcd.config.mistakes import dotted, translate
-from cdcd.config.model import Config
+from cdcd.config.model import Config, TriggerConfig
+from cdcd.config.outline import outline, routes_of
 from cdcd.config.shape import ConfigShape, IncludedShape, Shape
 from cdcd.errors import ConfigError
 
 S = TypeVar("S", bound=Shape)
 
+Check = Callable[[TriggerConfig], Iterable[tuple[str, str]]]
+"""Takes a trigger of which only the expressions are sure to be there; gives the option and the words of each mistake in them."""
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """The configuration at `path`. Raises ConfigError with every mistake as `file:line:col: what`."""
-    return _Load(path, environ).run()
+
+def load(path: Path, environ: Mapping[str, str], expressions: Check | None = None) -> Config:
+    """The configuration at `path`. Raises ConfigError with every mistake as `file:line:col: what`.
+
+    `expressions` looks at those of each trigger, so that their mistakes are told together with all others.
+    """
+    return _Load(path, environ, expressions).run()
 
 
 class _Load:
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], expressions: Check | None) -> None:
         self._path = path
         self._environ = environ
+        self._expressions = expressions
         self._mistakes: list[tuple[int, Place, str]] = []
         self._files: dict[str, int] = {}
 
@@ -42,6 +50,8 @@ class _Load:
         seen: dict[str, Place] = {}
         for document in (main, *included):
             check_triggers(document, main, self._tell)
+            if self._expressions is not None:
+                self._check_expressions(document, self._expressions)
             self._check_twice(document, seen)
         if self._mistakes:
             raise self._error()
@@ -94,6 +104,18 @@ class _Load:
             if translated is not None:
                 self._mistake(*translated)
         return None
+
+    def _check_expressions(self, document: Document, check: Check) -> None:
+        triggers = document.data.get("triggers") if isinstance(document.data, dict) else None
+        for name, trigger in triggers.items() if isinstance(triggers, dict) else ():
+            known = outline(name, trigger) if isinstance(trigger, dict) else None
+            if known is None:
+                continue
+            routes = routes_of(name, trigger)
+            for option, what in check(known):
+                route = routes.get(option, ("triggers", name))
+                if not any(route[:length] in document.broken for length in range(len(route) + 1)):
+                    self._mistake(document.place(route), what)
 
     def _check_twice(self, document: Document, seen: dict[str, Place]) -> None:
         data = document.data if isinstance(document.data, dict) else {}

@@ -149,8 +149,8 @@ def _missing(
 
 def _check_columns(section: Section, trigger: Trigger, tables: Sequence[TableInfo], catalog: Catalog) -> None:
     asked: dict[str, set[str]] = {"columns": set(trigger.columns)}
-    for option, expression in (("when", trigger.when), ("key", trigger.key)):
-        asked[option] = {column for _, column in expression.columns_used} if expression is not None else set()
+    for option, expression in trigger.expressions:
+        asked.setdefault(option, set()).update(column for _, column in expression.columns_used)
     for option, columns in asked.items():
         for column in sorted(columns):
             lacking = [info for info in tables if column not in info.columns]
@@ -187,9 +187,7 @@ def _check_identity(section: Section, trigger: Trigger, info: TableInfo, catalog
         return
     fix = "\n".join(f"ALTER TABLE {quoted(*name)} REPLICA IDENTITY FULL;" for name in partial)
     key = info.primary_key if info.replica_identity == "f" else info.identity_columns  # what those leaves send
-    for option, expression in (("when", trigger.when), ("key", trigger.key)):
-        if expression is None:
-            continue
+    for option, expression in trigger.expressions:
         beyond = sorted({c for root, c in expression.columns_used if root == "old"} - set(key))
         beyond = [column for column in beyond if column in info.columns]
         if beyond or "old" in expression.whole:
@@ -298,5 +296,5 @@ def _lines(statements: Sequence[str]) -> str:
 
 def _place(trigger: Trigger, option: str) -> str:
     """`cdcd.yaml:12:5: trigger x: `."""
-    place = trigger.config.places.get(option, trigger.config.where)
+    place = trigger.config.place(option)
     return f"{place}: trigger {trigger.name}: " if place else f"trigger {trigger.name}: "
