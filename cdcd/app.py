@@ -128,7 +128,16 @@ class Daemon:
                     ReplicationSource(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor)
                 )
         tracked.extend(sources)
-        queue = QueueSource(project, index, engine, Inbox(dsn, schema), Inbox(dsn, schema), clock, failed)
+        queue = QueueSource(
+            project,
+            index,
+            engine,
+            Inbox(dsn, schema),
+            Inbox(dsn, schema),
+            clock,
+            failed,
+            largest=config.limits.payload,
+        )
         return [
             *parts,
             Store(dsn, config, self.supervisor),

@@ -9,27 +9,29 @@ The rules:
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
-import orjson
 import structlog
 
+from cdcd import failpoints
 from cdcd.clock import Clock
-from cdcd.errors import EventError, StoreUnavailable
+from cdcd.errors import StoreUnavailable
 from cdcd.event import Delivery, Event, Queued
 from cdcd.lifecycle import Failed, Tasks
-from cdcd.sources.matching import LONGEST_ERROR, storable
-from cdcd.store.inbox import Inbox, dequeue
+from cdcd.sources.occurring import Parsed, deliveries_of, too_large
+from cdcd.store.inbox import Due, Inbox, dequeue
 from cdcd.store.writer import Effect
 from cdcd.triggers.ids import event_delivery_id
-from cdcd.triggers.matcher import Index
+from cdcd.triggers.matcher import Index, Match
 from cdcd.triggers.occurrence import Occurrence
 
 log = structlog.get_logger()
 
-BATCH = 500  # events that are matched and staged in one commit
 LOOK_EVERY = 60.0  # seconds; for a notification that was lost, and a clock that was set
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds until a store that is away is asked again
+MOST_TOLD = 1000  # types without a trigger that are told
+LARGEST = 16 * 1024 * 1024  # bytes of data: the default of limits.payload
 
 
 class Stage(Protocol):
@@ -53,8 +55,11 @@ class QueueSource:
         clock: Clock,
         failed: Failed,
         matched: Callable[[Queued, Sequence[Delivery]], None] | None = None,
+        *,
+        largest: int = LARGEST,
+        look_every: float = LOOK_EVERY,
     ) -> None:
-        """`inbox` and `listener` are connections of its own."""
+        """`inbox` and `listener` are connections of its own. `largest`: bytes of data (`limits.payload`)."""
         self._project = project
         self._index = index
         self._stage = stage
@@ -62,6 +67,8 @@ class QueueSource:
         self._listener = listener
         self._clock = clock
         self._matched = matched
+        self._largest = largest
+        self._look_every = look_every
         self._tasks = Tasks(self.name, failed)
         self._woken = asyncio.Event()
         self._started = False
@@ -101,7 +108,7 @@ class QueueSource:
         while True:
             self._woken.clear()
             try:
-                due = await self._inbox.due(self._clock.now(), BATCH)
+                due = await self._inbox.take(self._clock.now(), self._largest)
             except StoreUnavailable as error:
                 log.warning("queue.unreachable", error=str(error), retry_in=wait)
                 await asyncio.sleep(wait)
@@ -109,52 +116,53 @@ class QueueSource:
                 continue
             wait = SHORTEST_WAIT
             if due.events:
-                await self._take(due.events)
+                failpoints.hit("queue.taken")
+                await self._take(due)
+                failpoints.hit("queue.staged")
             else:
                 await self._rest(due.next_due)
 
     async def _rest(self, next_due: float | None) -> None:
         """Until something is queued or due."""
-        seconds = LOOK_EVERY if next_due is None else min(LOOK_EVERY, max(0.0, next_due - self._clock.now()))
+        seconds = self._look_every if next_due is None else min(self._look_every, max(0.0, next_due - self._clock.now()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
-    async def _take(self, events: Sequence[Queued]) -> None:
+    async def _take(self, due: Due) -> None:
         deliveries: list[Delivery] = []
-        for queued in events:
-            made = self.match(queued)
+        for queued in due.events:
+            made = self.match(queued, due.oversize.get(queued.id, 0))
             deliveries += made
             if self._matched is not None:
                 self._matched(queued, made)
-        await self._stage.stage(deliveries, (dequeue(events),))
+        await self._stage.stage(deliveries, (dequeue(due.events),))
 
-    def match(self, queued: Queued) -> list[Delivery]:
-        """One delivery for each trigger that wants the event."""
-        occurrence = occurrence_of(queued)
-        matches = self._index.custom.match(occurrence)
-        if not matches and not self._index.wanted(queued.type) and queued.type not in self._unwanted:
-            self._unwanted.add(queued.type)
-            log.warning(
-                "queue.unwanted", type=queued.type, hint="no enabled trigger has this type; what is queued of it is dropped"
-            )
+    def match(self, queued: Queued, oversize: int = 0) -> list[Delivery]:
+        """One delivery for each trigger that wants the event. `oversize`: bytes of data that were not read."""
+        matches: list[Match]
+        if oversize:
+            error = too_large(oversize, self._largest)
+            matches = [(trigger, error) for trigger in self._index.custom.by_type.get(queued.type, ())]
+        else:
+            matches = self._index.custom.match(occurrence_of(queued))
+        if not matches and not self._index.wanted(queued.type):
+            self._tell_unwanted(queued.type)
         event = Event(
             queued.type, queued.source, queued.subject, queued.key or "", queued.due, queued.data, 0, queued.extensions
         )
-        deliveries = []
-        for trigger, found in matches:
-            delivery = Delivery(
-                event_delivery_id(self._project, queued.id, trigger.name, queued.due), trigger.name, event, None
-            )
-            if isinstance(found, EventError):
-                delivery.error = found.explain()[:LONGEST_ERROR]
-            elif found is not None:
-                delivery.lane = storable(found)
-            deliveries.append(delivery)
-        return deliveries
+        return deliveries_of(matches, event, partial(self._identify, queued))
+
+    def _identify(self, queued: Queued, trigger: str) -> str:
+        return event_delivery_id(self._project, queued.id, trigger, queued.due)
+
+    def _tell_unwanted(self, kind: str) -> None:
+        if kind not in self._unwanted and len(self._unwanted) < MOST_TOLD:
+            self._unwanted.add(kind)
+            log.warning("queue.unwanted", type=kind, hint="no enabled trigger has this type; what is queued of it is dropped")
 
 
 def occurrence_of(queued: Queued) -> Occurrence:
     """A custom event as expressions see it."""
     attributes = {"source": queued.source, "subject": queued.subject, "key": queued.key or ""}
-    return Occurrence(queued.type, queued.key, queued.due, attributes, {"data": orjson.loads(queued.data)})
+    return Occurrence(queued.type, queued.key, queued.due, attributes, {"data": Parsed(queued.data)})

@@ -3,7 +3,7 @@
 The rule: an event is accepted when `put` has returned, and leaves `queued` in the commit that stages its deliveries.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -14,13 +14,20 @@ from cdcd.store.arrays import TextArray, integers, jsons, texts, timestamps
 from cdcd.store.connection import Session, translated
 from cdcd.store.writer import Effect
 
+BATCH = 500  # events that are matched and staged in one commit
+BATCH_BYTES = 16 * 1024 * 1024  # of their data
+
 
 @dataclass(slots=True, frozen=True)
 class Due:
-    """Events that are due, in order, and when (wall-clock seconds) the first of the others will be."""
+    """Events that are due, in order, and when (wall-clock seconds) the first of the others will be.
+
+    `oversize`: those whose data was left out since it is too large, by id, and how many bytes it has.
+    """
 
     events: list[Queued]
     next_due: float | None
+    oversize: Mapping[str, int]
 
 
 class Inbox:
@@ -29,23 +36,29 @@ class Inbox:
     def __init__(self, dsn: str, schema: str) -> None:
         self._session = Session(dsn, schema)
 
-    async def put(self, events: Sequence[Queued]) -> set[str]:
-        """Make them durable, and tell the daemon. The ids of those that are new; the others were queued before."""
+    async def put(self, events: Sequence[Queued], *, wake: bool = True) -> set[str]:
+        """Make them durable, and tell the daemon (unless not `wake`: whoever is the daemon tells itself). The ids of those that
+        are new; the others were queued before."""
         effect = enqueue(events)
         rows = await self._session.fetch(effect.statement, *effect.parameters)
-        await self._session.fetch("wake")
+        if wake:
+            await self._session.fetch("wake")
         return {row[0] for row in rows}
 
-    async def due(self, now: float, limit: int) -> Due:
-        """What is due at `now` (wall-clock seconds)."""
+    async def take(self, now: float, largest: int) -> Due:
+        """What is due at `now` (wall-clock seconds): too late to cancel it from here on. `largest`: bytes of data."""
         moment = timestamps([int(now * 1_000_000)])
-        rows = await self._session.fetch("queue_due", moment, limit)
-        upcoming = [] if len(rows) >= limit else await self._session.fetch("queue_next", moment)
-        events = [
-            Queued(identity, kind, source, due, data, subject, key, orjson.loads(extensions) if extensions else None)
-            for identity, due, kind, source, subject, key, data, extensions in rows
-        ]
-        return Due(events, float(upcoming[0][0]) if upcoming else None)
+        rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest)
+        upcoming = [] if rows else await self._session.fetch("queue_next", moment)
+        events: list[Queued] = []
+        oversize: dict[str, int] = {}
+        for identity, due, kind, source, subject, key, data, extensions, size in rows:
+            if data is None:
+                oversize[identity] = size
+                data = b'{"bytes":%d}' % size
+            further = orjson.loads(extensions) if extensions else None
+            events.append(Queued(identity, kind, source, due, data, subject, key, further))
+        return Due(events, float(upcoming[0][0]) if upcoming else None, oversize)
 
     async def wakes(self) -> AsyncIterator[None]:
         """Once now, and then whenever something may have been queued. Ends by StoreUnavailable when the connection does."""
@@ -77,6 +90,8 @@ def enqueue(events: Sequence[Queued]) -> Effect:
             jsons([event.data for event in events]),
             jsons([b"" if event.extensions is None else orjson.dumps(event.extensions) for event in events]),
             integers([int(event.given) for event in events]),
+            integers([int(event.at_once) for event in events]),
+            integers([len(event.data) for event in events]),
         ),
     )
 

@@ -281,26 +281,74 @@ DELETE FROM event_logs_default WHERE time < ($1::timestamptz[])[1] AND status <>
 -- name: enqueue
 -- Custom events that come in, each once: one whose id was given and is known already is left out. Returns the ids of the new ones.
 WITH n AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[], $8::json[], $9::integer[])
-  WITH ORDINALITY AS n(id, due_at, type, source, subject, key, payload, extensions, given, ordinal)
+  SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::json[], $8::json[], $9::integer[],
+                       $10::integer[], $11::integer[])
+  WITH ORDINALITY AS n(id, due_at, type, source, subject, key, payload, extensions, given, at_once, size, ordinal)
 ), known AS (
-  INSERT INTO queued_ids (id, time) SELECT DISTINCT n.id, now() FROM n WHERE n.given = 1
+  INSERT INTO queued_ids (id, time) SELECT n.id, greatest(now(), max(n.due_at)) FROM n WHERE n.given = 1 GROUP BY n.id
   ON CONFLICT DO NOTHING RETURNING id
+), once AS (
+  SELECT DISTINCT ON (n.id) n.* FROM n WHERE n.given = 0 OR (n.id IN (SELECT k.id FROM known k)) IS TRUE ORDER BY n.id, n.ordinal
 )
-INSERT INTO queued (id, due_at, type, source, subject, key, payload, extensions)
-SELECT DISTINCT ON (n.id) n.id, n.due_at, n.type, n.source, n.subject, n.key, n.payload, n.extensions
-FROM n WHERE n.given = 0 OR (n.id IN (SELECT k.id FROM known k)) IS TRUE
-ORDER BY n.id, n.ordinal
+INSERT INTO queued (id, due_at, at_once, type, source, subject, key, payload, size, extensions)
+SELECT o.id, o.due_at, o.at_once = 1, o.type, o.source, o.subject, o.key, o.payload, o.size, o.extensions FROM once o ORDER BY o.ordinal
 ON CONFLICT DO NOTHING RETURNING id;
 
--- name: queue_due
--- Custom events that are due, in order, and when (seconds since the Unix epoch) the next one is.
-SELECT q.id, (extract(epoch FROM q.due_at) * 1000000)::bigint, q.type, q.source, q.subject, q.key, q.payload, q.extensions
-FROM queued q WHERE q.due_at <= ($1::timestamptz[])[1] ORDER BY q.due_at, q.seq LIMIT $2::integer;
+-- name: queue_take
+-- Custom events that are due, those for now and scheduled ones by turns, each in order: as many as make so many bytes but at least
+-- one; without the payload where it is too large.
+-- Scheduled ones are marked, so that they can be cancelled until then and not any more from then on; one that is just being
+-- cancelled is passed over. The mark needs no flush of its own: it is durable when what is staged next is.
+WITH at_once AS MATERIALIZED (
+  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, true AS taken,
+         row_number() OVER (ORDER BY q.seq) AS place
+  FROM (SELECT * FROM queued WHERE at_once ORDER BY seq LIMIT $2::integer) AS q
+), locked AS MATERIALIZED (
+  SELECT q.* FROM queued q WHERE NOT q.at_once AND q.due_at <= ($1::timestamptz[])[1] ORDER BY q.due_at, q.seq LIMIT $2::integer
+  FOR UPDATE SKIP LOCKED
+), scheduled AS (
+  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, q.taken,
+         row_number() OVER (ORDER BY q.due_at, q.seq) AS place
+  FROM locked q
+), due AS MATERIALIZED (
+  SELECT d.* FROM (
+    SELECT b.*, sum(least(b.size, $4::bigint)) OVER (ORDER BY b.place, b.seq ROWS UNBOUNDED PRECEDING) - least(b.size, $4::bigint) AS before
+    FROM (SELECT * FROM at_once UNION ALL SELECT * FROM scheduled) AS b
+  ) AS d WHERE d.before = 0 OR d.before < $3::bigint
+), marked AS (
+  UPDATE queued q SET taken = true FROM due d WHERE q.id = d.id AND NOT d.taken AND set_config('synchronous_commit', 'off', true) = 'off'
+)
+SELECT d.id, (extract(epoch FROM d.due_at) * 1000000)::bigint, d.type, d.source, d.subject, d.key,
+       CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size
+FROM due d ORDER BY d.place, d.seq;
 
 -- name: queue_next
 -- When the first custom event that is not due yet becomes due, in seconds since the Unix epoch.
-SELECT extract(epoch FROM due_at)::float8 FROM queued WHERE due_at > ($1::timestamptz[])[1] ORDER BY due_at LIMIT 1;
+SELECT extract(epoch FROM due_at)::float8 FROM queued WHERE NOT at_once AND due_at > ($1::timestamptz[])[1] ORDER BY due_at LIMIT 1;
+
+-- name: prune_queued_ids
+-- Ids of custom events that are past retention, a few at a time.
+DELETE FROM queued_ids WHERE id IN (SELECT i.id FROM queued_ids i WHERE i.time < ($1::timestamptz[])[1] ORDER BY i.time LIMIT $2::integer);
+
+-- name: scheduled
+-- Custom events for later, in order, behind the place ($1, $2), of one type or ('') of any, at most so many.
+SELECT q.id, (extract(epoch FROM q.due_at) * 1000000)::bigint, q.seq, q.type, q.source, q.subject, q.key,
+       (extract(epoch FROM q.queued_at) * 1000000)::bigint
+FROM queued q
+WHERE NOT q.at_once AND NOT q.taken AND (q.due_at, q.seq) > (($1::timestamptz[])[1], $2::bigint) AND ($3::text = '' OR q.type = $3::text)
+ORDER BY q.due_at, q.seq LIMIT $4::integer;
+
+-- name: scheduled_known
+-- Whether a custom event has not become deliveries yet.
+SELECT EXISTS (SELECT FROM queued WHERE id = $1::text);
+
+-- name: cancel_scheduled
+-- Takes back a custom event; false when it is not there or on its way.
+SELECT cancel($1::text);
+
+-- name: move_scheduled
+-- Moves a custom event to another time; false when it is not there or on its way.
+SELECT move($1::text, ($2::timestamptz[])[1]);
 
 -- name: dequeue
 -- Custom events have become deliveries, which are in event_logs from this commit on.
@@ -313,3 +361,38 @@ SELECT 'cdcd_queued_' || 'queued'::regclass::oid;
 -- name: wake
 -- Tells the daemon that something was queued.
 SELECT wake();
+
+-- name: store_known
+-- Where a store of files was and on which device, when it was last looked at whole.
+SELECT root, device FROM stores WHERE name = $1::text;
+
+-- name: store_seen
+-- A store of files has been looked at whole.
+INSERT INTO stores (name, root, device) VALUES ($1::text, $2::bytea, $3::bigint)
+ON CONFLICT (name) DO UPDATE SET root = excluded.root, device = excluded.device, looked_at = now();
+
+-- name: stores_status
+-- The stores of files: when each was first and last looked at whole (seconds since the Unix epoch), and how many entries it has.
+SELECT s.name, extract(epoch FROM s.seen_from)::float8, extract(epoch FROM s.looked_at)::float8,
+       (SELECT count(*) FROM trees t WHERE t.store = s.name)
+FROM stores s ORDER BY s.name;
+
+-- name: tree
+-- What a store held, a page at a time in the order of the index: path, and kind, size, time, inode and hash packed as
+-- `cdcd.sources.files.tree` packs them; and the hash of the path, from which the next page goes on.
+SELECT t.path,
+       CASE t.kind WHEN 'dir' THEN '\x01'::bytea ELSE '\x00'::bytea END
+         || int8send(t.size) || int8send(t.mtime_ns) || int8send(t.inode) || coalesce(t.sha256, ''),
+       sha256(t.path)
+FROM trees t WHERE t.store = $1::text AND sha256(t.path) > $2::bytea ORDER BY t.store, sha256(t.path) LIMIT $3::integer;
+
+-- name: tree_keep
+-- Entries of a store as they are now.
+INSERT INTO trees (store, path, kind, size, mtime_ns, inode, sha256)
+SELECT $1::text, n.* FROM unnest($2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) AS n
+ON CONFLICT (store, sha256(path)) DO UPDATE
+SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, sha256 = excluded.sha256;
+
+-- name: tree_forget
+-- Entries of a store that are gone.
+DELETE FROM trees t USING unnest($2::bytea[]) AS n(path) WHERE t.store = $1::text AND sha256(t.path) = sha256(n.path);

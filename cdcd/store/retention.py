@@ -1,8 +1,8 @@
 """Keeps the store's partitions: makes the next days' ahead, drops whole days that are past retention.
 
 The rule: nothing that is still staged is dropped, and no row is deleted one by one, save the few in the default partition whose
-time is too far from today for a partition of their own. Every lock is asked for briefly; what cannot be had is left to the
-next run, because a report that reads the tables for an hour must not stop deliveries.
+time is too far from today for a partition of their own, and the ids that were given to custom events. Every lock is asked for
+briefly; what cannot be had is left to the next run, because a report that reads the tables for an hour must not stop deliveries.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 AHEAD = 2  # days after today
 EVERY = 3600.0  # seconds
+PRUNED_AT_ONCE = 5000  # rows, so that no transaction is long
 AGAIN = 60.0  # seconds, when the store was unavailable
 _DAY = 86400.0
 
@@ -73,6 +74,8 @@ class Retention:
             await self._one("drop_day", day, kept.dropped, kept.staged, kept)
         await self._session.execute("prune_default_invocations", past)
         await self._session.execute("prune_default_events", past)
+        while await self._session.execute("prune_queued_ids", past, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+            pass
         return kept
 
     async def _run(self, wait: float) -> None:
