@@ -119,8 +119,10 @@ class Change:
                 return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.transaction.time)
             case "type":
                 return self.type
-            case "subject" | "key":
+            case "subject":
                 return self.subject
+            case "key":
+                return self.row_key
             case "txid":
                 return self.transaction.xid
             case "source":

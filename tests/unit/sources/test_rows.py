@@ -187,7 +187,7 @@ def test_attributes_of_the_event() -> None:
     assert found == {
         "type": "DB_INSERT",
         "subject": "public.products/42",
-        "key": "public.products/42",
+        "key": "42",
         "txid": 7345,
         "source": "cdcd/shop/main",
         "database": "main",
