@@ -203,3 +203,25 @@ def test_json_with_many_brackets_is_not_deep() -> None:
     assert (wide.error, wide.lane) == ("", "500")
     [deepest] = desk.insert("2", "[" * 200 + "]" * 200)
     assert (deepest.error, deepest.lane) == ("", "1")
+
+
+def test_a_table_that_was_emptied_is_one_event() -> None:
+    """In the lane of the table, whatever the key; ids of its own, so that those of rows do not move."""
+    types = frozenset({"DB_TRUNCATE", "DB_INSERT"})
+    desk = Desk(
+        {"types": types, "key": "new.name"}, {"types": types, "order": Order.NONE}, {"types": types, "when": "new.id == 1"}, {}
+    )
+    desk.matching.truncated(desk.relation, 1, desk.checkpoint, restart_identity=True)
+    keyed, unordered, raised = desk.matching.waiting
+    desk.matching.waiting = []
+    assert (keyed.lane, unordered.lane, raised.lane) == ("public.products", None, None)
+    assert "new.id" in raised.error
+    event = keyed.event
+    assert (event.type, event.subject, event.key) == ("DB_TRUNCATE", "public.products", "")
+    assert orjson.loads(event.data) == {
+        **{"db": "main", "schema": "public", "col": "products", "find": {}, "cascade": False, "restartIdentity": True},
+        **{"txid": TRANSACTION.xid, "lsn": TRANSACTION.lsn},
+    }
+    inserted = desk.insert("1", "a")[0]
+    assert inserted.id == delivery_id(SYSTEM, TRANSACTION.commit_lsn, TRANSACTION.xid, 1, "t0", TRANSACTION.time)
+    assert keyed.id not in {inserted.id, unordered.id}

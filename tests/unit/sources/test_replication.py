@@ -10,7 +10,7 @@ from cdcd.config.model import Capture, Config, Database, Eventing, TriggerConfig
 from cdcd.event import Delivery, Position
 from cdcd.lifecycle import Supervisor
 from cdcd.replication.errors import DecodeError
-from cdcd.replication.messages import Begin, Commit, Insert
+from cdcd.replication.messages import Begin, Commit, Insert, Truncate
 from cdcd.replication.progress import Progress
 from cdcd.replication.stream import ReplicationStream
 from cdcd.replication.tuples import Tuple
@@ -45,7 +45,7 @@ def source() -> ReplicationSource:
     """One that has begun to read at 0/64."""
     config = Config("shop", (), {"main": DATABASE}, Eventing(None, "cdcd", 1, Path()), {})
     trigger = compile_trigger(
-        TriggerConfig("t", frozenset({"DB_INSERT"}), "main", ("products",), Webhook("http://a/", "http://a"))
+        TriggerConfig("t", frozenset({"DB_INSERT", "DB_TRUNCATE"}), "main", ("products",), Webhook("http://a/", "http://a"))
     )
     pipeline = Pipeline()
     made = ReplicationSource(config, DATABASE, [trigger], Index([trigger]), pipeline, pipeline, Reads("", "cdcd"), Supervisor())
@@ -167,3 +167,22 @@ def test_where_a_new_connection_goes_on() -> None:
     assert not unsettled(it)
     it._row(insert(2))
     assert unsettled(it)
+
+
+def test_a_transaction_that_is_read_again_goes_on_behind_what_was_emptied() -> None:
+    """Truncations are counted apart from rows, and each is matched once."""
+    it = source()
+    for _ in range(2):
+        connected_again(it)
+        it._boundary(Begin(200, 0, 5))
+        it._row(insert(1))
+        it._boundary(Truncate((ITEMS,), False, False))
+    it._boundary(Truncate((ITEMS,), False, False))
+    it._row(insert(2))
+    assert [each.event.subject for each in waiting(it)] == [
+        "public.products/1",
+        "public.products",
+        "public.products",
+        "public.products/2",
+    ]
+    assert len({each.id for each in waiting(it)}) == 4
