@@ -314,9 +314,9 @@ def _template_problem(text: str) -> str:
     return ""
 
 
-def plain_url(text: str) -> str:
-    """The URL with a letter in the place of each expression."""
-    return "".join(piece if isinstance(piece, str) else "x" for piece in pieces(text))
+def plain_url(text: str, instead: str = "x") -> str:
+    """The URL with a letter, or `instead`, in the place of each expression."""
+    return "".join(piece if isinstance(piece, str) else instead for piece in pieces(text))
 
 
 def url_problem(text: str) -> str:

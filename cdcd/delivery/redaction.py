@@ -1,7 +1,9 @@
 """What an endpoint said, made fit to be kept: text without NUL, within a size, and without anything secret that it echoed.
 
 Secret is whatever was sent to prove who we are: the values of the trigger's headers, the token, the project's secrets, what
-the URL carries. The stored text never holds one of them, not even a piece of one that the size limit cut in two.
+the URL carries, what came from the environment or a file. Where expressions make headers or the URL, their literal parts are
+secret for every request, and what was made of them for the one that sent it. The stored text never holds one of them, not even a
+piece of one that the size limit cut in two.
 """
 
 import base64
@@ -11,26 +13,42 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from cdcd.config.checks import plain_url
 from cdcd.config.model import Secret, Webhook
+from cdcd.config.templates import has_code, pieces
 
 REDACTED = "[redacted]"
 
 _WHOLE = 4  # a shorter header value is no secret, and would blot out half of any text
 _PART = 8  # the same for one word of a value ("Bearer" says nothing, what follows it does)
+_BETWEEN = "\x00"  # stands where an expression stood
 _PIECE = 4  # the shortest beginning of a secret that is taken off the end of a text that was cut
 
 
-def secrets_of(webhook: Webhook) -> tuple[str, ...]:
-    """Everything in `webhook` that must not be kept."""
-    found = []
+def secrets_of(webhook: Webhook, put_in: Iterable[str] = ()) -> tuple[str, ...]:
+    """Everything in `webhook` that must not be kept; `put_in` is what `${env:...}` and `${file:...}` gave."""
+    found = list(put_in)
     for _, value in webhook.headers:
-        found.append(value)
-        found += (word for word in value.split() if len(word) >= _PART)
-    url = URL(webhook.url)
+        literals = [piece for piece in pieces(value) if isinstance(piece, str)]
+        if not has_code(value):
+            found += header_secrets("".join(literals))
+        else:
+            found += (word for text in literals for word in (text, *text.split()) if len(word) >= _PART)
+    url = URL(plain_url(webhook.url, _BETWEEN))
     if url.password:
         found += (url.password, base64.b64encode(f"{url.user or ''}:{url.password}".encode()).decode())
-    found += (value for value in url.query.values() if len(value) >= _PART)
+    found += (part for value in url.query.values() for part in value.split(_BETWEEN) if len(part) >= _PART)
     return tuple(found)
+
+
+def header_secrets(value: str) -> tuple[str, ...]:
+    """What must not be kept of a header's value: the whole, and each longer word."""
+    return (value, *(word for word in value.split() if len(word) >= _PART))
+
+
+def url_secrets(url: URL) -> tuple[str, ...]:
+    """What must not be kept of a URL."""
+    return tuple(value for value in url.query.values() if len(value) >= _PART)
 
 
 def forms_of(secret: Secret) -> tuple[str, ...]:
@@ -50,6 +68,12 @@ class Redactor:
         whole = {text for secret in secrets if len(text := secret.strip()) >= _WHOLE}
         forms = whole | {json.dumps(text)[1:-1] for text in whole} | {quote(text, safe="") for text in whole}
         self._secrets = tuple(sorted(forms, key=len, reverse=True))  # the longest first: one may hold another
+
+    def also(self, secrets: Iterable[str]) -> "Redactor":
+        """One that takes these out too."""
+        more = Redactor(secrets)
+        more._secrets = tuple(sorted({*self._secrets, *more._secrets}, key=len, reverse=True))
+        return more
 
     def text(self, body: bytes, limit: int, token: str) -> str:
         """`body` as it may be stored: at most `limit` bytes of UTF-8, without NUL, without secrets or `token`.

@@ -21,11 +21,10 @@ from cdcd.delivery.answers import headers_of, may_carry
 from cdcd.delivery.failure import FAILURES, is_closed_by_peer, words
 from cdcd.delivery.guard import Dial, Guard, current_dial
 from cdcd.delivery.outcome import retry_after
-from cdcd.delivery.request import PreparedRequest, Route, Wire, tls
+from cdcd.delivery.request import Outgoing, PreparedRequest, Route, Wire, tls
 from cdcd.delivery.signing import Signer
-from cdcd.errors import ConfigError
+from cdcd.errors import ConfigError, EventError
 from cdcd.event import Answer, Attempt, Delivery
-from cdcd.triggers.payload import envelope
 from cdcd.triggers.trigger import Trigger
 
 KEEPALIVE = 15.0
@@ -62,7 +61,7 @@ class Sender:
             return
         mistakes: list[str] = []
         for trigger in self._triggers:
-            route = Route(trigger.config, self._signer)
+            route = Route(trigger, self._signer, self._limits)
             try:
                 self._routes[trigger.name] = route, self._session(route.wire, trigger)
             except ConfigError as error:
@@ -103,21 +102,19 @@ class Sender:
         made = _Made(delivery.attempts + 1, self._clock)
         if len(delivery.event.data) > self._limits.payload:
             return made.refused(_too_large(len(delivery.event.data), self._limits.payload))
-        body = envelope(delivery, delivery.event)
-        headers, token = route.headers(delivery.id, body, made.started)
+        try:
+            request = route.request(delivery, made.started)
+        except EventError as error:
+            return made.refused(error.explain())
         dial = Dial()
         current_dial.set(dial)
         try:
             try:
-                response = await session.post(
-                    route.url, data=_data(body), headers=headers, timeout=route.timeout, allow_redirects=False
-                )
+                response = await _send(session, route, request)
             except FAILURES as error:
                 if dial.dialled or not is_closed_by_peer(error) or made.seconds() > STALE_WITHIN:
                     raise
-                response = await session.post(
-                    route.url, data=_data(body), headers=headers, timeout=route.timeout, allow_redirects=False
-                )
+                response = await _send(session, route, request)
             content = response.content
             if content.is_eof() and content.exception() is None:  # the body came together with the head: the usual case
                 answer = content.read_nowait(-1)
@@ -126,8 +123,8 @@ class Sender:
         except FAILURES as error:
             if dial.refused and not dial.dialled:
                 return made.refused(dial.refused)
-            return made.unanswered(route.redactor.clean(words(error, route.timeout.total or 0.0), token))
-        return made.answered(route, response, answer, token, self._limits.response)
+            return made.unanswered(route.redacting(request).clean(words(error, route.timeout.total or 0.0), request.token))
+        return made.answered(route, request, response, answer, self._limits.response)
 
 
 class _Made:
@@ -151,24 +148,29 @@ class _Made:
     def unanswered(self, why: str) -> Attempt:
         return Attempt(self._number, self.started, self.seconds(), 0, "", why)
 
-    def answered(self, route: Route, response: aiohttp.ClientResponse, answer: bytes, token: str, limit: int) -> Attempt:
+    def answered(self, route: Route, request: Outgoing, response: aiohttp.ClientResponse, answer: bytes, limit: int) -> Attempt:
         status = response.status
-        text = route.redactor.text(answer, limit, token) if answer else ""
+        redactor = route.redacting(request) if answer or status >= 300 else route.redactor
+        text = redactor.text(answer, limit, request.token) if answer else ""
         if 200 <= status < 300:
             kept = None
             if may_carry(response.headers, answer):
                 kept = Answer(
-                    headers_of(response.headers), answer[:limit], len(answer) > limit, route.redactor.holds(answer, token)
+                    headers_of(response.headers), answer[:limit], len(answer) > limit, redactor.holds(answer, request.token)
                 )
             return Attempt(self._number, self.started, self.seconds(), status, text, answer=kept)
         asked = response.headers.get("Retry-After")
         after = None if asked is None else retry_after(asked, self._clock.now())
-        why = route.redactor.clean(_refusal(response, route.url), token)
+        why = redactor.clean(_refusal(response, request.url), request.token)
         return Attempt(self._number, self.started, self.seconds(), status, text, why, after)
 
 
-def _data(body: bytes) -> bytes | io.BytesIO:
-    return body if len(body) < _LARGE else io.BytesIO(body)
+async def _send(session: aiohttp.ClientSession, route: Route, request: Outgoing) -> aiohttp.ClientResponse:
+    body = request.body
+    data = body if body is None or len(body) < _LARGE else io.BytesIO(body)
+    return await session.request(
+        route.method, request.url, data=data, headers=request.headers, timeout=route.timeout, allow_redirects=False
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

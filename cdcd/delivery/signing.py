@@ -39,15 +39,23 @@ class Signer:
         self._instance_id = instance_id
         self._tokens: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def token(self, trigger: str, endpoint: str, now: float) -> str:
+    def token(self, trigger: str, endpoint: str, now: float, more: bytes | None = None) -> str:
         """The JWT for `X-SC-Token` (RFC 7519, HS256), without the word Bearer.
 
-        `endpoint` is the origin that the claim `aud` names; `now` is wall-clock seconds. A token is reused for
-        `TOKEN_REUSE` seconds; a clock that was set back makes a new one.
+        `endpoint` is the origin that the claim `aud` names; `now` is wall-clock seconds; `more` are further claims, a JSON object,
+        always the same for one trigger. A token is reused for `TOKEN_REUSE` seconds; a clock that was set back makes a new one.
         """
         kept = self._tokens.get((trigger, endpoint))
         if kept is not None and 0.0 <= now - kept[0] < TOKEN_REUSE:
             return kept[1]
+        token = self.fresh(trigger, endpoint, now, more)
+        if len(self._tokens) >= _TOKENS_KEPT:
+            self._tokens.clear()
+        self._tokens[trigger, endpoint] = (now, token)
+        return token
+
+    def fresh(self, trigger: str, endpoint: str, now: float, more: bytes | None = None) -> str:
+        """As `token`, but used once: `more` is of one event."""
         issued = int(now)
         claims = {
             "id": self._instance_id,
@@ -58,14 +66,13 @@ class Signer:
             "iat": issued,
             "exp": issued + TOKEN_LIFE,
         }
-        signed = f"{self._token_header}.{_base64url(json.dumps(claims, separators=(',', ':')).encode())}"
+        body = json.dumps(claims, separators=(",", ":")).encode()
+        if more is not None and more != b"{}":
+            body = body[:-1] + b"," + more[1:]
+        signed = f"{self._token_header}.{_base64url(body)}"
         mac = self._keys[0].copy()
         mac.update(signed.encode())
-        token = f"{signed}.{_base64url(mac.digest())}"
-        if len(self._tokens) >= _TOKENS_KEPT:
-            self._tokens.clear()
-        self._tokens[trigger, endpoint] = (now, token)
-        return token
+        return f"{signed}.{_base64url(mac.digest())}"
 
     def signature(self, webhook_id: str, timestamp: int, body: bytes) -> str:
         """`webhook-signature` of Standard Webhooks 1.0: `v1,` and base64 of HMAC-SHA256 over `id.timestamp.body`, per secret.

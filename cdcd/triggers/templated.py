@@ -5,6 +5,7 @@ A trigger without any has None instead, so that its requests cost nothing more.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from cdcd.config.model import Kind, TriggerConfig
 from cdcd.config.templates import has_code, inside
@@ -44,8 +45,8 @@ class Templates:
         return self._encodable(value, f"webhook.headers.{name}", facts)
 
     def word(self, term: Term, facts: Stored) -> str:
-        """The text of an expression in the URL. Raises EventError."""
-        return self._encodable(term.text(facts), "webhook.url", facts)
+        """The text of an expression in the URL, percent-encoded. Raises EventError."""
+        return quote(self._encodable(term.text(facts), "webhook.url", facts), safe="")
 
     def members(self, facts: Stored) -> bytes:
         """The claims as JSON: an object. Raises EventError."""
@@ -53,6 +54,10 @@ class Templates:
         if len(made) > LONGEST_CLAIMS:
             raise self._refused("claims", f"are {len(made)} bytes, over the {LONGEST_CLAIMS} that a header has room for", facts)
         return made
+
+    def constant_claims(self) -> bytes:
+        """The claims where none has an expression in it."""
+        return write(self.claims)
 
     def _encodable(self, value: str, option: str, facts: Stored) -> str:
         try:
