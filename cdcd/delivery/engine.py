@@ -19,9 +19,10 @@ import structlog
 
 from cdcd import failpoints
 from cdcd.clock import Clock
-from cdcd.config.model import Limits
+from cdcd.config.model import Kind, Limits
 from cdcd.delivery.circuit import State
 from cdcd.delivery.dispatcher import Dispatcher, Queue
+from cdcd.delivery.feeding import Feeding
 from cdcd.delivery.following import Following
 from cdcd.delivery.lanes import MOST_LANES
 from cdcd.delivery.outcome import classify
@@ -78,6 +79,7 @@ class Engine:
         self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
         self._tasks = Tasks(self.name, failed)
         self._teller = Teller()
+        self._feeding = Feeding()
         self._workers: set[asyncio.Task[None]] = set()
         self._failed = failed
         self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
@@ -243,6 +245,8 @@ class Engine:
             trouble = self._following.answered(record, attempt.answer, self._clock.now())
             if trouble is not None:
                 self._teller.not_followed(record, trouble, now)
+        if trigger.kind is Kind.DATABASE and not attempt.error:
+            self._watch_feeding(delivery, attempt, now)
         self._record(records)
         if attempt.error or self._teller.down:
             self._teller.endpoint(self.dispatcher.queues[delivery.trigger].endpoint, attempt.error)
@@ -258,6 +262,12 @@ class Engine:
         if following is not None:
             self._pump(now)
         return following
+
+    def _watch_feeding(self, delivery: Delivery, attempt: Attempt, now: float) -> None:
+        event, begun = delivery.event, attempt.started_at
+        times = self._feeding.delivered(delivery.trigger, event.subject, event.time / 1e6, begun, begun + attempt.duration, now)
+        if times:
+            self._teller.feeding_itself(delivery.trigger, times)
 
     def _record(self, records: Iterable[Record]) -> None:
         for record in records:

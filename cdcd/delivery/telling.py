@@ -64,6 +64,17 @@ class Teller:
                 hint="the endpoint's answer has events in it that cannot be queued; the delivery itself is processed",
             )
 
+    @staticmethod
+    def feeding_itself(trigger: str, times: int) -> None:
+        """Tell that its webhook seems to write what fires the trigger (at most once a minute, see `feeding`)."""
+        log.warning(
+            "trigger.feeding_itself",
+            trigger=trigger,
+            times=times,
+            hint="each event was committed while the delivery before it was under way: does the webhook write to this trigger's "
+            "table? let it write elsewhere, or let `when` or `columns` leave its own changes out",
+        )
+
     def _may_tell(self, trigger: str, now: float) -> bool:
         if now - self._since.get(trigger, -WINDOW) >= WINDOW:
             self._since[trigger] = now

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.acceptance.setting import Setting
 from tests.endpoint import Answer, Endpoint
@@ -200,3 +201,34 @@ async def test_truncate_is_one_event_a_table(tmp_path: Path, database: Database)
         subjects = [request.event["subject"] for request in endpoint.to("/both")]
         assert sorted(subjects) == ["public.t", "public.t", "public.t/1", "public.t/2"]
         assert endpoint.to("/emptied")[3].event["data"]["cascade"] is False
+
+
+async def test_a_trigger_that_feeds_itself_is_told(tmp_path: Path, database: Database) -> None:
+    """The endpoint updates the row that it was told of, before it answers."""
+    database.execute(TABLE)
+    database.execute("INSERT INTO t VALUES (1, '')")
+    turns = iter(range(40))
+
+    async def update(request: web.Request) -> web.Response:
+        if next(turns, None) is not None:
+            await setting.ask("UPDATE t SET note = note || 'x'")
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/", update)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with Endpoint() as endpoint:
+            setting = Setting(tmp_path, database, endpoint)
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+            async with setting.daemon({"row": setting.trigger("", url=url, table="t")}) as daemon:
+                await setting.ask("UPDATE t SET note = 'begin'")
+                told = await daemon.wait_log("trigger.feeding_itself", trigger="row")
+                await setting.processed(41)
+            assert told["times"] == 20
+            assert sum(line["event"] == "trigger.feeding_itself" for line in daemon.logs) == 1
+    finally:
+        await runner.cleanup()
