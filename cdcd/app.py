@@ -10,7 +10,7 @@ import secrets
 import structlog
 
 from cdcd.clock import SystemClock
-from cdcd.config.model import Config
+from cdcd.config.model import Config, Kind
 from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
@@ -19,14 +19,18 @@ from cdcd.demo.embedded import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
+from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource, StreamEnd
+from cdcd.sources.schedule import ScheduleSource
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
 from cdcd.store.pending import Backlog
 from cdcd.store.reads import Reads
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
+from cdcd.store.schedules import Schedules
+from cdcd.store.trees import Trees
 from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import compile_all
 
@@ -128,6 +132,11 @@ class Daemon:
                     ReplicationSource(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor)
                 )
         tracked.extend(sources)
+        files = [
+            FilesSource(project, store, mine, engine, Trees(dsn, schema), clock, failed)
+            for store in config.storage.values()
+            if (mine := index.of(Kind.STORAGE, store.name))
+        ]
         queue = QueueSource(
             project,
             index,
@@ -138,6 +147,7 @@ class Daemon:
             failed,
             largest=config.limits.payload,
         )
+        schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
             *parts,
             Store(dsn, config, self.supervisor),
@@ -147,5 +157,7 @@ class Daemon:
             sender,
             engine,
             *sources,
+            *files,
             queue,
+            schedule,
         ]

@@ -396,3 +396,18 @@ SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, in
 -- name: tree_forget
 -- Entries of a store that are gone.
 DELETE FROM trees t USING unnest($2::bytea[]) AS n(path) WHERE t.store = $1::text AND sha256(t.path) = sha256(n.path);
+
+-- name: schedules
+-- How far each schedule has ticked, in seconds since the Unix epoch, and of which schedule that was said.
+SELECT trigger, schedule, timezone, extract(epoch FROM last_tick)::float8 FROM schedules;
+
+-- name: ticked
+-- Schedules have been dealt with up to these ticks.
+INSERT INTO schedules (trigger, schedule, timezone, last_tick)
+SELECT n.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS n
+ON CONFLICT (trigger) DO UPDATE
+SET schedule = excluded.schedule, timezone = excluded.timezone, last_tick = excluded.last_tick, at = now();
+
+-- name: forget_schedules
+-- Triggers that are gone or off: they begin anew if they come back.
+DELETE FROM schedules WHERE trigger <> ALL($1::text[]);
