@@ -63,7 +63,13 @@ class RealArray(bytes):
     oid = 1021
 
 
-ARRAYS = (UuidArray, TimestampArray, TextArray, JsonArray, IntArray, BigintArray, RealArray)
+class ByteaArray(bytes):
+    """`bytea[]` on the wire."""
+
+    oid = 1001
+
+
+ARRAYS = (UuidArray, TimestampArray, TextArray, JsonArray, IntArray, BigintArray, RealArray, ByteaArray)
 
 
 def uuids(values: Sequence[str]) -> UuidArray:
@@ -123,6 +129,18 @@ def jsons(values: Sequence[bytes]) -> JsonArray:
         elements.append(_LENGTH(len(value)) if value else _NULL)
         elements.append(value)
     return JsonArray(b"".join(elements))
+
+
+def byteas(values: Sequence[bytes | None]) -> ByteaArray:
+    """Bytes as they are."""
+    elements = [_HEAD.pack(1, 1, 17, len(values), 1)]
+    for value in values:
+        if value is None:
+            elements.append(_NULL)
+        else:
+            elements.append(_LENGTH(len(value)))
+            elements.append(value)
+    return ByteaArray(b"".join(elements))
 
 
 def _fixed(code: str, size: int, oid: int, values: Sequence[float]) -> bytes:

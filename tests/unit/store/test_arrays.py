@@ -27,6 +27,11 @@ def test_uuids(values: list[UUID]) -> None:
     assert read(arrays.uuids([str(value) for value in values])) == values
 
 
+@given(st.lists(st.none() | st.binary()))
+def test_byteas(values: list[bytes | None]) -> None:
+    assert read(arrays.byteas(values)) == values
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_bigints(values: list[int]) -> None:
     assert read(arrays.bigints(values)) == values
