@@ -19,7 +19,7 @@ def truncation(table: Table, transaction: Transaction) -> Occurrence:
     attributes = {
         "source": table.source,
         "subject": table.path,
-        "key": table.path,
+        "key": "",
         "txid": transaction.xid,
         "database": table.database,
         "schema": relation.schema,

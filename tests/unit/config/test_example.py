@@ -64,7 +64,7 @@ def example(tmp_path: Path) -> Path:
 def test_the_example_loads(example: Path) -> None:
     config = load(example, ENVIRON)
     assert config.warnings == ()
-    assert [trigger.name for trigger in compile_all(config)] == ["welcome-email", "search-index"]
+    assert {"welcome-email", "search-index"} <= {trigger.name for trigger in compile_all(config)}
 
 
 @pytest.mark.parametrize("route", ALL, ids=dotted)
