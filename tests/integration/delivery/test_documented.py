@@ -15,15 +15,19 @@ from typing import Any
 import pytest
 
 from cdcd.config.model import Retries, Secret
+from cdcd.delivery.answers import events_of
+from cdcd.delivery.following import Following
 from cdcd.delivery.outcome import classify
-from cdcd.event import Attempt, Delivered, GiveUp, Retry
+from cdcd.event import Answer, Attempt, Delivered, GiveUp, Record, Retry, Status
 from cdcd.replication.messages import Column, Relation
 from cdcd.replication.values import TypeInfo, codec
 from cdcd.sources.rows import Change
+from cdcd.sources.truncation import TRUNCATE, truncation_data
+from cdcd.triggers.cloudevents import Incoming
 from cdcd.triggers.payload import envelope
 from tests.integration.delivery.endpoints import KEY, delivery
 from tests.integration.delivery.test_interop import one_request
-from tests.unit.sources.rows import U, delete, insert, row, table, update
+from tests.unit.sources.rows import TRANSACTION, U, delete, insert, row, table, update
 
 PAGE = (Path(__file__).parents[3] / "docs" / "receiving.md").read_text("utf-8")
 ID = "01a20990-957b-8f2c-9d41-7be03c55a1d2"
@@ -78,6 +82,39 @@ def made(change: Change) -> str:
 def test_the_bodies_are_what_the_code_makes(heading: str) -> None:
     shown = code("json", heading)
     assert json.dumps(json.loads(shown)) == json.dumps(json.loads(made(CHANGES[heading])))  # the order of fields too
+
+
+def test_the_body_of_an_emptied_table() -> None:
+    about = delivery()
+    about.id = ID
+    about.event.type, about.event.subject, about.event.time = TRUNCATE, PLAIN.path, TRANSACTION.time
+    about.event.data = truncation_data(PLAIN, TRANSACTION, False, False)
+    shown = code("json", "A table that was emptied")
+    assert json.dumps(json.loads(shown)) == json.dumps(json.loads(envelope(about, about.event)))
+
+
+def test_the_events_of_an_answer_are_read_as_shown() -> None:
+    """And every field that stands in the table is one that is read, or said to have no effect."""
+    body = code("json", "Answers that carry events").encode()
+    events = events_of(Answer({"content-type": "application/json"}, body), 1_000_000)
+    assert [(event.type, event.data) for event in events if isinstance(event, Incoming)] == [
+        ("ORDER_PAID", b'{"id":1}'),
+        ("REMINDER", b'{"id":1}'),
+        ("AUDIT", b"null"),
+    ]
+    assert [event.time for event in events if isinstance(event, Incoming)] == [None, 61_000_000, 1_795_510_800_000_000]
+    fields = set(re.findall(r"^\| `(\w+)` \|", section("Answers that carry events"), re.MULTILINE))
+    assert fields == {"type", "payload", "delay", "timestamp", "options", "key"}
+
+
+def test_the_last_resort_has_the_form_that_is_shown() -> None:
+    shown = json.loads(code("json", "The last resort"))
+    about = delivery()
+    about.id, about.trigger = ID, "NAME"
+    about.event.type, about.event.time, about.event.data = "DB_INSERT", TRANSACTION.time, b'{"db": "main"}'
+    record = Record(about, Status.FAILED, False)
+    Following("shop", lambda kind: kind == "dlq_NAME", 16).failed(record, 0.0)
+    assert json.dumps(json.loads(record.follows[0].data)) == json.dumps(shown)
 
 
 def test_every_field_is_described() -> None:
