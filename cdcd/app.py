@@ -19,6 +19,8 @@ from cdcd.demo.embedded import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
+from cdcd.server.api import make_server
+from cdcd.server.waiting import Waiting
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource, StreamEnd
@@ -137,6 +139,7 @@ class Daemon:
             for store in config.storage.values()
             if (mine := index.of(Kind.STORAGE, store.name))
         ]
+        waiting = Waiting(engine)
         queue = QueueSource(
             project,
             index,
@@ -145,8 +148,10 @@ class Daemon:
             Inbox(dsn, schema),
             clock,
             failed,
+            waiting.matched,
             largest=config.limits.payload,
         )
+        server: list[Part] = [] if config.server is None else [make_server(config, dsn, waiting, queue.wake, clock, failed)]
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
             *parts,
@@ -160,4 +165,5 @@ class Daemon:
             *files,
             queue,
             schedule,
+            *server,
         ]

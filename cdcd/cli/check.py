@@ -16,6 +16,7 @@ from cdcd.cli.options import ConfigOption, missing_hint
 from cdcd.cli.run import run_loop
 from cdcd.config import load
 from cdcd.errors import ConfigError
+from cdcd.server import rules
 from cdcd.triggers.trigger import mistakes_of
 from cdcd.upkeep.check import check as look
 from cdcd.upkeep.finding import Finding, Level, Section, count, exit_code
@@ -59,7 +60,7 @@ def check(
 
 def _sections(path: Path) -> list[Section]:
     try:
-        loaded = load(path, os.environ, mistakes_of)
+        loaded = load(path, os.environ, mistakes_of, rules.mistakes_of)
     except ConfigError as error:
         section = Section("configuration")
         for mistake in error.mistakes:

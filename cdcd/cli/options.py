@@ -10,6 +10,7 @@ import typer
 from cdcd.config import load
 from cdcd.config.model import Config
 from cdcd.errors import ConfigError
+from cdcd.server import rules
 from cdcd.triggers.trigger import mistakes_of
 
 ConfigOption = Annotated[
@@ -25,7 +26,7 @@ def missing_hint(path: Path) -> str:
 def load_or_exit(path: Path) -> Config:
     """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
     try:
-        config = load(path, os.environ, mistakes_of)
+        config = load(path, os.environ, mistakes_of, rules.mistakes_of)
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)

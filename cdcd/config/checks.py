@@ -21,9 +21,9 @@ from cdcd.config.document import Document, Route
 from cdcd.config.globs import parse_glob
 from cdcd.config.mistakes import nearest
 from cdcd.config.model import Kind
-from cdcd.config.quantities import duration
+from cdcd.config.quantities import duration, host_and_port
 from cdcd.config.requests import Tell, check_request
-from cdcd.config.secrets import secret_key
+from cdcd.config.secrets import SAFE, secret_key
 from cdcd.config.tables import parse_table
 from cdcd.config.templates import Code, has_code, pieces
 from cdcd.config.types import event_type, kind_of, reserved
@@ -58,6 +58,7 @@ def check_main(document: Document, tell: Tell) -> None:
         elif isinstance(url, str) and url and (problem := conninfo_problem(url)):
             tell(document, (*route, "url"), problem, False)
     _check_storage(document, _mapping(data.get("storage")), tell)
+    _check_server(document, data, tell)
     eventing = _mapping(data.get("eventing"))
     home = eventing.get("database")
     if isinstance(home, str) and home and home not in databases:
@@ -136,6 +137,39 @@ def _check_kind(
         _check_store(document, route, trigger, _mapping(data.get("storage")), tell)
     elif kind is Kind.SCHEDULE:
         _check_schedule(document, route, trigger, tell)
+
+
+def _check_server(document: Document, data: dict[str, Any], tell: Tell) -> None:
+    """Whoever can reach the API needs a token, and a token is as strong as the secret that signs it (RFC 7518, 3.2)."""
+    server = data.get("server")
+    listen = server if isinstance(server, str) else _mapping(server).get("listen")
+    route: Route = ("server",) if isinstance(server, str) else ("server", "listen")
+    try:
+        host, _ = host_and_port(listen) if isinstance(listen, str) else ("localhost", 0)
+    except ValueError:
+        return  # told by the shape's check
+    if is_loopback(host):
+        return
+    weak = False
+    for _, value, kid in secrets_of(data):
+        with suppress(ValueError):
+            weak = weak or len(secret_key(value, kid).value) < SAFE
+    if weak:
+        what = (
+            f"listening on another address than loopback needs secrets of at least {SAFE} bytes; "
+            "make them with: echo whsec_$(openssl rand -base64 32), or listen on 127.0.0.1 behind a proxy"
+        )
+        tell(document, route, what, False)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_storage(document: Document, storage: dict[str, Any], tell: Tell) -> None:

@@ -11,7 +11,7 @@ from cdcd.config.build import build
 from cdcd.config.checks import check_main, check_triggers
 from cdcd.config.document import Document, Place, Route, read_document
 from cdcd.config.mistakes import dotted, translate
-from cdcd.config.model import Config, TriggerConfig
+from cdcd.config.model import Config, CustomType, TriggerConfig
 from cdcd.config.outline import outline, routes_of
 from cdcd.config.shape import ConfigShape, IncludedShape, Shape
 from cdcd.errors import ConfigError
@@ -22,19 +22,25 @@ Check = Callable[[TriggerConfig], Iterable[tuple[str, str]]]
 """Takes a trigger of which only the expressions are sure to be there; gives the option and the words of each mistake in them."""
 
 
-def load(path: Path, environ: Mapping[str, str], expressions: Check | None = None) -> Config:
+EventCheck = Callable[[CustomType], Iterable[tuple[str, str]]]
+"""The same for what may be queued under a type."""
+
+
+def load(path: Path, environ: Mapping[str, str], expressions: Check | None = None, events: EventCheck | None = None) -> Config:
     """The configuration at `path`. Raises ConfigError with every mistake as `file:line:col: what`.
 
-    `expressions` looks at those of each trigger, so that their mistakes are told together with all others.
+    `expressions` looks at those of each trigger, `events` at what may be queued, so that their mistakes are told together with all
+    others.
     """
-    return _Load(path, environ, expressions).run()
+    return _Load(path, environ, expressions, events).run()
 
 
 class _Load:
-    def __init__(self, path: Path, environ: Mapping[str, str], expressions: Check | None) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], expressions: Check | None, events: EventCheck | None) -> None:
         self._path = path
         self._environ = environ
         self._expressions = expressions
+        self._events = events
         self._mistakes: list[tuple[int, Place, str]] = []
         self._files: dict[str, int] = {}
 
@@ -47,6 +53,8 @@ class _Load:
         shapes = [(document, self._shaped(document, IncludedShape)) for document in included]
         if isinstance(main.data, dict):
             check_main(main, self._tell)
+            if self._events is not None:
+                self._check_events(main, self._events)
         seen: dict[str, Place] = {}
         for document in (main, *included):
             check_triggers(document, main, self._tell)
@@ -57,6 +65,18 @@ class _Load:
             raise self._error()
         assert config_shape is not None
         return build(self._path, main, config_shape, [(document, shape) for document, shape in shapes if shape is not None])
+
+    def _check_events(self, main: Document, check: EventCheck) -> None:
+        events = main.data.get("events") if isinstance(main.data, dict) else None
+        for name, event in events.items() if isinstance(events, dict) else ():
+            if isinstance(event, dict):
+                schema, allow = event.get("schema"), event.get("allow")
+                for option, what in check(
+                    CustomType(
+                        name, schema if isinstance(schema, dict | bool) else None, allow if isinstance(allow, str) else ""
+                    )
+                ):
+                    self._tell(main, ("events", name, option), what, False)
 
     def _read(self, path: Path, shown: str) -> Document | None:
         self._files.setdefault(shown, len(self._files))

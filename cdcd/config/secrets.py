@@ -11,6 +11,7 @@ from hashlib import sha256
 from cdcd.config.model import Secret
 
 SHORTEST, ADVISED, LONGEST = 16, 24, 64  # bytes
+SAFE = 32  # bytes, where others than this machine can reach what the secret protects
 _MAKE = "make one with: echo whsec_$(openssl rand -base64 32)"
 
 

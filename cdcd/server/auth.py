@@ -1,0 +1,122 @@
+"""Who asks: a JSON Web Token (RFC 7519) in `Authorization: Bearer`, HS256 with one of the project's secrets.
+
+The rules:
+- the algorithm is HS256, whatever the token says; there is no request without a token;
+- `exp` and `nbf` hold, with `LEEWAY` seconds for clocks that differ;
+- a token with an audience must be for this project's API (`cdcd/PROJECT`): the tokens that cdcd itself sends to webhooks have the
+  endpoint as theirs, so that whoever receives one cannot queue with it.
+
+A token that was found good is remembered, so that the next request with it costs a look-up.
+"""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jwt
+from jwt.warnings import InsecureKeyLengthWarning
+
+from cdcd.clock import Clock
+from cdcd.config.model import Secret
+from cdcd.server.problems import Problem, Reason
+
+LEEWAY = 30.0  # seconds
+LONGEST = 8000  # characters of a token
+KEPT = 1024  # tokens
+_OPTIONS: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_sub": False}
+_BEARER = re.compile(r"Bearer +([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*) *", re.IGNORECASE)
+
+Claims = Mapping[str, Any]
+
+
+class Tokens:
+    """Reads the tokens of one project."""
+
+    def __init__(self, secrets: Sequence[Secret], project: str, clock: Clock) -> None:
+        self._keys = {secret.kid: secret.value for secret in secrets}
+        self._audience = audience(project)
+        self._clock = clock
+        self._known: dict[str, Claims] = {}
+
+    def claims(self, authorization: str | None) -> Claims:
+        """The claims of the request's token. Raises Problem 401."""
+        if authorization is None:
+            raise _refused("there is no token", error="")
+        claims = self._known.get(authorization)
+        if claims is None:
+            claims = self._read(authorization)
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            self._known[authorization] = claims
+        self._check_times(claims)
+        return claims
+
+    def _read(self, authorization: str) -> Claims:
+        found = _BEARER.fullmatch(authorization) if len(authorization) <= LONGEST else None
+        if found is None:
+            raise _refused("the header Authorization is not `Bearer` and a JSON Web Token")
+        claims: Claims | None = None
+        for key in self._keys.values():
+            try:
+                claims = _decoder.decode(found[1], key, algorithms=["HS256"], options=_OPTIONS)
+                break
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.InvalidAlgorithmError:
+                raise _refused("the token is not signed with HS256") from None
+            except (jwt.PyJWTError, ValueError, RecursionError):
+                raise _refused("the token cannot be read") from None
+        if claims is None:
+            raise _refused("the token is not signed with a secret of this project")
+        meant = claims.get("aud")
+        if meant is not None and self._audience not in (meant if isinstance(meant, list) else [meant]):
+            raise _refused(f"the token is for another audience than {self._audience}")
+        for name in ("exp", "nbf"):
+            if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | float)):
+                raise _refused(f"the token's {name} is no number")
+        return claims
+
+    def _check_times(self, claims: Claims) -> None:
+        now = self._clock.now()
+        if "exp" in claims and claims["exp"] <= now - LEEWAY:
+            raise _refused("the token has expired")
+        if "nbf" in claims and claims["nbf"] > now + LEEWAY:
+            raise _refused("the token is not valid yet")
+
+
+def audience(project: str) -> str:
+    """What a token for this project's API may have as its `aud`."""
+    return f"cdcd/{project}"
+
+
+def roles(claims: Claims) -> frozenset[str]:
+    """The claim `role`: one, several in a list, or several in one text."""
+    role = claims.get("role")
+    if isinstance(role, str):
+        return frozenset(re.split(r"[\s,]+", role.strip()))
+    return frozenset(one for one in role if isinstance(one, str)) if isinstance(role, list) else frozenset()
+
+
+def require_role(claims: Claims, *wanted: str) -> None:
+    """Raises Problem 403 when the token has none of these roles."""
+    if roles(claims).isdisjoint(wanted):
+        raise Problem(403, "not allowed", [Reason(f"the token's role must be {' or '.join(wanted)}")])
+
+
+class _Decoder(jwt.PyJWT):
+    """PyJWT, without its advice about short keys: the configuration gives its own."""
+
+    def decode(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+            return super().decode(*arguments, **named)
+
+
+_decoder = _Decoder()
+
+
+def _refused(why: str, error: str = "invalid_token") -> Problem:
+    """RFC 6750, 3: a request without a token gets no error code."""
+    challenge = f'Bearer error="{error}"' if error else "Bearer"
+    return Problem(401, "the token is missing or not good", [Reason(why)], headers={"WWW-Authenticate": challenge})

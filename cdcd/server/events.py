@@ -1,0 +1,157 @@
+"""`/v1/events`: queueing custom events in our own form and as CloudEvents; those for later: listing, moving, taking back."""
+
+import asyncio
+import base64
+import binascii
+import re
+
+import orjson
+
+from cdcd.server.auth import require_role
+from cdcd.server.problems import Problem, Reason, Reasons
+from cdcd.server.queueing import LONGEST_WAIT, Queueing
+from cdcd.server.reading import LONGEST_ID, read_events
+from cdcd.server.replies import Reply
+from cdcd.server.routes import Call
+from cdcd.store.scheduled import Found, Schedule, Scheduled
+from cdcd.triggers.cloudevents import Malformed, moment
+from cdcd.triggers.payload import rfc3339
+
+OPERATORS = ("admin", "operator")
+MOST_LISTED, LISTED = 1000, 100
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)  # RFC 7240, 4.3
+_FROM_THE_START = (0, -1)
+
+
+class Events:
+    """The handlers."""
+
+    def __init__(self, queueing: Queueing, schedule: Schedule) -> None:
+        self._queueing = queueing
+        self._schedule = schedule
+        self._one = asyncio.Lock()
+
+    async def queue(self, call: Call) -> Reply:
+        """`POST /v1/events`."""
+        now = self._queueing.now()
+        reasons = Reasons()
+        headers = {
+            low: value
+            for name, value in call.request.headers.items()
+            if (low := name.lower()) == "content-type" or low.startswith("ce-")
+        }
+        asked = read_events(headers, call.body, now, reasons)
+        self._queueing.check(asked, call.claims, reasons)
+        wait = wait_of(call)
+        if wait is None:
+            taken = await self._queueing.queue(asked, now)
+            return Reply(202, orjson.dumps({"ids": taken.ids}))
+        if len(asked) != 1:
+            raise Problem(
+                422, "nothing was queued", [Reason("only a single event can be waited for: leave `Prefer: wait` out")]
+            )
+        taken, response = await self._queueing.queue_and_wait(asked[0], now, wait)
+        if not taken.new:
+            return Reply(202, orjson.dumps({"ids": taken.ids}))
+        return Reply(
+            200, orjson.dumps({"ids": taken.ids, "result": response}), headers={"Preference-Applied": f"wait={wait:g}"}
+        )
+
+    async def scheduled(self, call: Call) -> Reply:
+        """`GET /v1/events/scheduled`."""
+        require_role(call.claims, *OPERATORS)
+        query = call.request.query
+        reasons = Reasons()
+        for name in query.keys() - {"limit", "after", "type"}:
+            reasons.add(f"there is no parameter {name[:50]!a}", status=422)
+        limit = query.get("limit", str(LISTED))
+        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_LISTED:
+            reasons.add(f"limit must be 1 to {MOST_LISTED}")
+        kind = query.get("type", "")
+        if "\0" in kind:
+            reasons.add("type must be a name")
+        after = _place(query.get("after"), reasons)
+        reasons.raise_if_any("nothing was listed")
+        async with self._one:
+            found = await self._schedule.list(after, kind, int(limit))
+        more = {"next": _cursor(found[-1])} if len(found) == int(limit) else {}
+        return Reply(200, orjson.dumps({"events": [_shown(each) for each in found], **more}))
+
+    async def cancel(self, call: Call) -> Reply:
+        """`DELETE /v1/events/scheduled/{id}`."""
+        require_role(call.claims, *OPERATORS)
+        identity = _identity(call)
+        async with self._one:
+            _done(await self._schedule.cancel(identity))
+        return Reply(200, orjson.dumps({"id": identity}))
+
+    async def move(self, call: Call) -> Reply:
+        """`PATCH /v1/events/scheduled/{id}`."""
+        require_role(call.claims, *OPERATORS)
+        identity = _identity(call)
+        try:
+            wanted = orjson.loads(call.body)
+        except ValueError:
+            raise Problem(400, "the body is not JSON in UTF-8") from None
+        if not isinstance(wanted, dict) or wanted.keys() != {"at"}:
+            raise Problem(422, "nothing was moved", [Reason('the body must be an object with `at` alone: {"at": TIME}')])
+        try:
+            due = moment(wanted["at"], "it")
+        except Malformed as error:
+            raise Problem(422, "nothing was moved", [Reason(str(error), "/at")]) from None
+        async with self._one:
+            _done(await self._schedule.move(identity, due))
+        return Reply(200, orjson.dumps({"id": identity, "at": rfc3339(due).decode()}))
+
+
+def wait_of(call: Call) -> float | None:
+    """Seconds that the request prefers to wait for the answer, None when it does not."""
+    for prefer in call.request.headers.getall("Prefer", ()):
+        if (found := _WAIT.search(prefer)) is not None:
+            return min(float(found[1]), LONGEST_WAIT)
+    return None
+
+
+def _identity(call: Call) -> str:
+    identity = call.parameters["id"]
+    if len(identity) > LONGEST_ID or "\0" in identity or not identity.isprintable():
+        raise Problem(404, "there is no such event for later")
+    return identity
+
+
+def _done(found: Found) -> None:
+    if found is Found.UNKNOWN:
+        raise Problem(404, "there is no such event for later")
+    if found is Found.ON_ITS_WAY:
+        raise Problem(409, "the event is due and on its way")
+
+
+def _shown(event: Scheduled) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "type": event.type,
+        "at": rfc3339(event.due).decode(),
+        "source": event.source,
+        "subject": event.subject,
+        "key": event.key,
+        "queuedAt": rfc3339(event.queued).decode(),
+    }
+
+
+def _cursor(event: Scheduled) -> str:
+    return base64.urlsafe_b64encode(f"{event.due}.{event.seq}".encode()).decode().rstrip("=")
+
+
+def _place(cursor: str | None, reasons: Reasons) -> tuple[int, int]:
+    if not cursor:
+        return _FROM_THE_START
+    try:
+        text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4))
+        due, seq = (int(part) for part in text.decode("ascii").split("."))
+    except (binascii.Error, ValueError):
+        reasons.add("after must be the `next` of an earlier answer")
+        return _FROM_THE_START
+    if not 0 <= due < 2**60 or not 0 <= seq < 2**62:
+        reasons.add("after must be the `next` of an earlier answer")
+        return _FROM_THE_START
+    return due, seq

@@ -1,0 +1,255 @@
+"""Bodies that ask for events to be queued, in every form that is accepted, become `Asked`. Pure.
+
+==========================================  ==================================================================================
+form                                        told by
+==========================================  ==================================================================================
+a CloudEvent, structured or in a batch      `application/cloudevents+json`, `application/cloudevents-batch+json`
+a CloudEvent, binary                        `ce-specversion`
+ours: an object, or a list of them          any other JSON: `type, data | payload, key, id, delay | at, subject`
+Space Cloud's: an object                    its own routes: `type, payload, delay, timestamp, options, isSynchronous`
+==========================================  ==================================================================================
+
+What the body says wrongly is gathered, with its place, and told at once.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import blake2b
+from typing import TypeVar
+
+import orjson
+
+from cdcd.config.quantities import duration
+from cdcd.config.types import custom_type, reserved
+from cdcd.server.problems import Problem, Reasons
+from cdcd.triggers import cloudevents
+from cdcd.triggers.cloudevents import BATCH, STRUCTURED, VERSION_HEADER, Incoming, Malformed
+from cdcd.triggers.cloudevents import media_type as media
+
+MOST_EVENTS = 10_000  # in one request
+LONGEST_DELAY = 100 * 365 * 86400.0  # seconds
+LONGEST_ID = 200  # characters
+LONGEST_KEY = 400
+OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
+SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
+T = TypeVar("T")
+_INEXACT = re.compile(rb"\d{16}|\d[.eE]")  # numbers that a parser into 64 bits may change
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """An event to queue. `pointer` is where in the body it stands, `member` where its payload does within it."""
+
+    incoming: Incoming
+    pointer: str = ""
+    member: str = ""
+    synchronous: bool = False
+
+
+def read_events(headers: Mapping[str, str], body: bytes, now: int, reasons: Reasons) -> list[Asked]:
+    """The events of a body of `POST /v1/events`. `headers` have lower-case names; `now` is microseconds since the Unix epoch.
+
+    What is wrong with single events goes to `reasons`. Raises Problem 400 or 415 when nothing can be read.
+    """
+    kind = media(headers.get("content-type", ""))
+    if VERSION_HEADER in headers or kind in (STRUCTURED, BATCH):
+        return _cloudevents(headers, body, "/data" if kind in (STRUCTURED, BATCH) else "", kind == BATCH, reasons)
+    if kind and kind not in ("application/json", "text/json") and not kind.endswith("+json"):
+        raise Problem(415, "the body must be JSON: application/json, or a CloudEvent in any of its forms")
+    value = parsed(body)
+    if isinstance(value, list):
+        if not value:
+            raise Problem(400, "the list of events is empty")
+        found = [_own(each, f"/{number}", now, reasons) for number, each in enumerate(_bounded(value))]
+    else:
+        found = [_own(value, "", now, reasons)]
+    return [each for each in found if each is not None]
+
+
+def read_space_cloud(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | None:
+    """One event as Space Cloud's clients write it. None when something is wrong, which `reasons` then has."""
+    event = _object(value, SPACE_CLOUD, pointer, reasons)
+    if event is None:
+        return None
+    before = len(reasons.found)
+    due: int | None = None
+    if (stamp := event.get("timestamp")) not in (None, ""):
+        if isinstance(stamp, int) and not isinstance(stamp, bool):
+            due = stamp * 1000  # milliseconds, as its documentation says
+            if not 0 <= stamp < 250_000_000_000_000:
+                reasons.add("must be a time as in RFC 3339, or milliseconds since 1970", f"{pointer}/timestamp")
+        else:
+            due = _moment(stamp, f"{pointer}/timestamp", reasons)
+    delay = event.get("delay")
+    if delay is not None:
+        number = _number(delay)
+        if number is None or not 0 <= number <= LONGEST_DELAY * 1000:
+            reasons.add("must be milliseconds, a number that is not negative", f"{pointer}/delay")
+        elif number:
+            due = (now if due is None else due) + round(number * 1000)
+    if not isinstance(event.get("options") or {}, dict):
+        reasons.add("must be an object", f"{pointer}/options")
+    synchronous = event.get("isSynchronous") or False
+    if not isinstance(synchronous, bool):
+        reasons.add("must be true or false", f"{pointer}/isSynchronous")
+    made = _made(event, event.get("payload"), due, pointer, reasons)
+    return Asked(made, pointer, "/payload", synchronous is True) if made and len(reasons.found) == before else None
+
+
+def parsed(body: bytes) -> object:
+    """JSON; numbers that would change are kept as they were written. Raises Problem 400."""
+    try:
+        value: object = orjson.loads(body)
+        if _INEXACT.search(body) is not None:
+            value = cloudevents.parse(body)
+    except (ValueError, RecursionError):
+        raise Problem(400, "the body is not JSON in UTF-8") from None
+    return value
+
+
+def _bounded(events: list[T]) -> list[T]:
+    if len(events) > MOST_EVENTS:
+        raise Problem(413, f"more than {MOST_EVENTS} events in one request")
+    return events
+
+
+def _cloudevents(headers: Mapping[str, str], body: bytes, member: str, batch: bool, reasons: Reasons) -> list[Asked]:
+    try:
+        found = cloudevents.read(headers, body)
+    except (Malformed, ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is no CloudEvent: {error}") from None
+    if not found:
+        raise Problem(400, "the batch is empty")
+    asked = []
+    for number, each in enumerate(_bounded(found)):
+        pointer = f"/{number}" if batch else ""
+        if isinstance(each, Malformed):
+            reasons.add(str(each), pointer)
+        else:
+            asked.append(Asked(each, pointer, member))
+    return asked
+
+
+def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | None:
+    if isinstance(value, dict) and "specversion" in value:
+        try:
+            return Asked(cloudevents.of_attributes(value), pointer, "/data")
+        except Malformed as error:
+            reasons.add(str(error), pointer)
+            return None
+    event = _object(value, OWN, pointer, reasons)
+    if event is None:
+        return None
+    before = len(reasons.found)
+    if "data" in event and "payload" in event:
+        reasons.add("give `data` or `payload`, not both", f"{pointer}/payload")
+    due: int | None = None
+    if event.get("at") is not None:
+        due = _moment(event["at"], f"{pointer}/at", reasons)
+    if (delay := event.get("delay")) is not None:
+        if event.get("at") is not None:
+            reasons.add("give `at` or `delay`, not both", f"{pointer}/delay")
+        try:
+            seconds = duration(delay)
+        except ValueError as error:
+            reasons.add(str(error), f"{pointer}/delay")
+        else:
+            if seconds > LONGEST_DELAY:
+                reasons.add("is longer than 100 years", f"{pointer}/delay")
+            elif seconds:
+                due = now + round(seconds * 1_000_000)
+    member = "payload" if "payload" in event else "data"
+    made = _made(event, event.get(member), due, pointer, reasons)
+    return Asked(made, pointer, f"/{member}") if made and len(reasons.found) == before else None
+
+
+def _object(value: object, members: tuple[str, ...], pointer: str, reasons: Reasons) -> dict[str, object] | None:
+    if not isinstance(value, dict):
+        reasons.add("an event is an object", pointer)
+        return None
+    if not value.keys() <= _SETS[members]:
+        for name in value.keys() - _SETS[members]:
+            close = get_close_matches(name, members, n=1)
+            shown = name if len(name) <= 50 and name.isprintable() else "of that name"
+            reasons.add(f"there is no member {shown}" + (f"; did you mean {close[0]}?" if close else ""), pointer)
+    return value
+
+
+_SETS: Mapping[tuple[str, ...], frozenset[str]] = {OWN: frozenset(OWN), SPACE_CLOUD: frozenset(SPACE_CLOUD)}
+
+
+def _made(event: Mapping[str, object], payload: object, due: int | None, pointer: str, reasons: Reasons) -> Incoming | None:
+    kind = event.get("type")
+    if not isinstance(kind, str) or not kind:
+        reasons.add("is missing" if kind is None else "must be text that is not empty", f"{pointer}/type")
+        return None
+    key = event.get("key")
+    if isinstance(key, int) and not isinstance(key, bool):
+        key = str(key)  # an identifier, more often than not
+    identity = _text(event.get("id"), LONGEST_ID, f"{pointer}/id", reasons)
+    if event.get("id") is not None and not identity:
+        reasons.add("must not be empty", f"{pointer}/id")
+    try:
+        data = cloudevents.dump(payload)
+    except Malformed as error:
+        reasons.add(str(error), pointer)
+        return None
+    return Incoming(
+        type=kind,
+        data=data,
+        id=identity,
+        subject=_text(event.get("subject"), cloudevents.LONGEST_TEXT, f"{pointer}/subject", reasons),
+        key=None if key is None else _text(key, LONGEST_KEY, f"{pointer}/key", reasons),
+        time=due,
+    )
+
+
+def _text(value: object, longest: int, pointer: str, reasons: Reasons) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or "\0" in value:
+        reasons.add("must be text", pointer)
+        return ""
+    if len(value) > longest:
+        reasons.add(f"has more than {longest} characters", pointer)
+    return value
+
+
+def _moment(value: object, pointer: str, reasons: Reasons) -> int | None:
+    try:
+        return cloudevents.moment(value, "it")
+    except Malformed as error:
+        reasons.add(str(error), pointer)
+        return None
+
+
+def _number(value: object) -> float | None:
+    """A number, also one that was kept as it was written."""
+    if isinstance(value, bool) or not isinstance(value, int | float | orjson.Fragment):
+        return None
+    try:
+        return float(orjson.loads(orjson.dumps(value)))
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def type_problem(kind: str) -> str:
+    """Why nothing can be queued under this type, whoever asks; empty when that is not so."""
+    try:
+        custom_type(kind)
+    except ValueError as error:
+        return str(error) if reserved(kind) and len(kind) <= 100 and kind.isprintable() else _TYPE_RULE
+    return ""
+
+
+_TYPE_RULE = "a type is letters, digits and _ . : / -, begins with a letter, and has at most 100 of them"
+
+
+def identity_of(incoming: Incoming) -> str:
+    """The id under which an event that came with one is known. A CloudEvent's is unique only together with its source."""
+    if not incoming.source:
+        return incoming.id
+    identity = f"{incoming.source}#{incoming.id}"
+    return identity if len(identity) <= LONGEST_ID else blake2b(identity.encode(), digest_size=20).hexdigest()

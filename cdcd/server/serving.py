@@ -1,0 +1,216 @@
+"""The part that listens: connections, bodies and time within bounds, and every request answered, whatever it asks.
+
+The rules:
+- it starts last and stops first; nothing that a client does ends the daemon;
+- a client gets `READ_TIMEOUT` seconds for a body, `IDLE` seconds for the next request, and one of `MOST_CONNECTIONS` connections;
+- the bodies being read and queued take at most `limits.in_flight_bytes` in all; beyond that the answer is 503, try again;
+- who asks is found out before the body is read, and no token or body is ever logged.
+"""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from cdcd.config.model import Server as Address
+from cdcd.errors import CannotListen, CdcdError, TransientError
+from cdcd.server import spacecloud
+from cdcd.server.auth import Tokens
+from cdcd.server.intake import Intake
+from cdcd.server.problems import TYPE, Problem, Reason
+from cdcd.server.replies import Reply
+from cdcd.server.routes import Call, Route, Table
+from cdcd.server.waiting import Waiting
+from cdcd.store.connection import RowRefused
+from cdcd.store.scheduled import Schedule
+
+log = structlog.get_logger()
+
+READ_TIMEOUT = 30.0  # seconds for a body
+IDLE = 75.0  # seconds for the next request, its headers included
+MOST_CONNECTIONS = 2000
+LONGEST_HEADER = 16 * 1024  # bytes of one header, and of the request's line
+MOST_HEADERS = 100
+BESIDE_PAYLOAD = 64 * 1024  # bytes of a body beyond those of one event's data
+STOP_WITHIN = 5.0  # seconds that a stop waits for requests under way
+
+_quiet = logging.getLogger("cdcd.server.http")  # what aiohttp says of requests that are no HTTP, with their remains
+_quiet.disabled = True
+
+
+class Server:
+    """A part; see the module. `address` after `start` has the port that was really taken."""
+
+    name = "server"
+
+    def __init__(
+        self,
+        address: Address,
+        table: Table,
+        tokens: Tokens,
+        waiting: Waiting,
+        closing: Sequence[Intake | Schedule],
+        *,
+        largest: int,
+        in_flight_bytes: int,
+        most_connections: int = MOST_CONNECTIONS,
+    ) -> None:
+        """`largest` is `limits.payload`; `closing` is closed at the end."""
+        self.address = address
+        self._table = table
+        self._tokens = tokens
+        self._waiting = waiting
+        self._closing = closing
+        self._largest = largest + BESIDE_PAYLOAD
+        self._room = max(in_flight_bytes, self._largest)
+        self._most_connections = most_connections
+        self._runner: web.ServerRunner | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Listen. Raises CannotListen."""
+        if self._runner is not None:
+            return
+        server = _Connections(
+            self._handle,
+            self._most_connections,
+            access_log=None,
+            logger=_quiet,
+            keepalive_timeout=IDLE,
+            lingering_time=2.0,
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
+            max_headers=MOST_HEADERS,
+            auto_decompress=False,
+        )
+        runner = web.ServerRunner(server, shutdown_timeout=STOP_WITHIN)
+        await runner.setup()
+        host, port = self.address.host, self.address.port
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except OSError as error:
+            await runner.cleanup()
+            why = error.strerror or str(error)
+            raise CannotListen(
+                f"the API cannot listen on {host}:{port}: {why}",
+                hint="stop what listens there (another cdcd?), or set server.listen to another address",
+            ) from error
+        self._runner = runner
+        self.address = Address(host, runner.addresses[0][1])
+        log.info("server.listening", host=host, port=self.address.port)
+
+    async def stop(self) -> None:
+        """Requests under way end; who waits for a delivery is told to ask again."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._waiting.stop()
+            await runner.cleanup()
+        for each in self._closing:
+            await each.close()
+
+    # Requests
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        route: Route | None = None
+        try:
+            try:
+                route, parameters = self._table.find(request.method, request.rel_url.raw_path)
+                claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
+                call = Call(request, claims, parameters)
+                if not route.body:
+                    return await route.handler(call)
+                return await self._with_body(route, call)
+            except Problem:
+                raise
+            except RowRefused as error:
+                raise Problem(422, "nothing was queued", [Reason(f"the event store refuses it: {error}")]) from error
+            except TransientError as error:
+                raise Problem(503, "the event store is not available", headers={"Retry-After": "1"}) from error
+            except CdcdError as error:
+                log.error("server.failed", route=_shown(route), error=str(error), hint=error.hint)
+                raise Problem(503, "the event store cannot be used", headers={"Retry-After": "60"}) from error
+            except Exception as error:
+                log.error("server.failed", route=_shown(route), error=type(error).__name__, hint=_place(error))
+                raise Problem(500, "cdcd made a mistake; its log says more") from error
+        except Problem as problem:
+            close = request.can_read_body and not request.content.is_eof()  # what is left of the body is not read
+            if route is not None and route.space_cloud:
+                return spacecloud.error_reply(problem, close=close)
+            return Reply(problem.status, problem.body(), TYPE, problem.headers, close=close)
+
+    async def _with_body(self, route: Route, call: Call) -> Reply:
+        """Read the body within all bounds; its bytes count until the answer."""
+        request, content = call.request, call.request.content
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Problem(415, "the body must not be compressed")
+        length = request.content_length
+        if length is not None and length > self._largest:
+            raise self._too_large()
+        taken = self._take(length or 0)
+        try:
+            if content.is_eof():
+                call.body = await content.read()
+            else:
+                if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+                    request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                parts: list[bytes] = []
+                size = 0
+                async with asyncio.timeout(READ_TIMEOUT):
+                    while part := await content.readany():
+                        parts.append(part)
+                        size += len(part)
+                        if size > self._largest:
+                            raise self._too_large()
+                        if size > taken:
+                            taken += self._take(size - taken)
+                call.body = b"".join(parts)
+            return await route.handler(call)
+        except TimeoutError:
+            raise Problem(408, f"the body did not come within {READ_TIMEOUT:g} s") from None
+        except web.RequestPayloadError:
+            raise Problem(400, "the body was cut off, or is not framed as HTTP says") from None
+        finally:
+            self._room += taken
+
+    def _take(self, size: int) -> int:
+        if size > self._room:
+            raise Problem(503, "too much is being queued at once", headers={"Retry-After": "1"})
+        self._room -= size
+        return size
+
+    def _too_large(self) -> Problem:
+        return Problem(413, f"the body has more than {self._largest} bytes (limits.payload and {BESIDE_PAYLOAD})")
+
+
+class _Connections(web.Server):
+    """As many connections as are allowed; one more is told so and closed."""
+
+    def __init__(self, handler: object, most: int, **options: object) -> None:
+        super().__init__(handler, **options)  # type: ignore[arg-type]  # passed on as they are
+        self._most = most
+
+    def __call__(self) -> RequestHandler:
+        return super().__call__() if len(self._connections) < self._most else _Full()  # type: ignore[return-value]
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        transport.close()
+
+
+def _shown(route: Route | None) -> str:
+    return "" if route is None else f"{route.method} {route.path}"
+
+
+def _place(error: Exception) -> str:
+    """Where in the code it was raised; its words might quote a request."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"please report it: raised at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
