@@ -65,7 +65,7 @@ def events_of(answer: Answer, now: int) -> list["Incoming | Malformed"]:
         return [error]
 
 
-_CUT: Final = "the answer is longer than limits.response, so the events that it may carry were not read"
+_CUT: Final = "the answer broke off or is longer than limits.response, so the events that it may carry were not read"
 
 
 def _whole(answer: Answer) -> None:

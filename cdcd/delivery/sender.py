@@ -155,9 +155,8 @@ class _Made:
         if 200 <= status < 300:
             kept = None
             if may_carry(response.headers, answer):
-                kept = Answer(
-                    headers_of(response.headers), answer[:limit], len(answer) > limit, redactor.holds(answer, request.token)
-                )
+                whole = len(answer) <= limit and response.content.at_eof() and response.content.exception() is None
+                kept = Answer(headers_of(response.headers), answer[:limit], not whole, redactor.holds(answer, request.token))
             return Attempt(self._number, self.started, self.seconds(), status, text, answer=kept)
         asked = response.headers.get("Retry-After")
         after = None if asked is None else retry_after(asked, self._clock.now())
