@@ -15,39 +15,21 @@ of one row; and one whose database's clock differs from ours by more than an att
 from elsewhere that keep the endpoint's own pace to a few hundredths. Nothing is held up: it only tells.
 """
 
-from collections import OrderedDict
-
 SAME_ROW = 20
 ANY_ROW = 50
-MOST_ROWS = 1024  # remembered at a time, for each trigger
+MOST_ROWS = 512  # of each trigger: twice as many are remembered at most
 TOLD_EVERY = 60.0  # seconds, for each trigger
 
 
-class _Thread:
-    """What was last seen of a row, or of a trigger. Times are wall-clock seconds."""
-
-    __slots__ = ("begun", "ended", "times")
-
-    def __init__(self, begun: float, ended: float) -> None:
-        self.begun = begun
-        self.ended = ended
-        self.times = 0
-
-    def goes_on(self, committed: float, begun: float, ended: float) -> int:
-        """How many times in a row an event was committed within the attempt before it, this one counted."""
-        self.times = self.times + 1 if self.begun <= committed <= self.ended else 0
-        self.begun, self.ended = begun, ended
-        return self.times
-
-
 class _Seen:
-    """One trigger."""
+    """What was last seen of a trigger, and of its rows: when the attempt began and ended, and how many times in a row."""
 
-    __slots__ = ("any_row", "rows", "told")
+    __slots__ = ("begun", "ended", "older", "rows", "times", "told")
 
     def __init__(self) -> None:
-        self.rows: OrderedDict[str, _Thread] = OrderedDict()
-        self.any_row = _Thread(0.0, -1.0)
+        self.begun, self.ended, self.times = 0.0, -1.0, 0
+        self.rows: dict[str, tuple[float, float, int]] = {}
+        self.older: dict[str, tuple[float, float, int]] = {}
         self.told = -TOLD_EVERY
 
 
@@ -63,20 +45,17 @@ class Feeding:
         seen = self._seen.get(trigger)
         if seen is None:
             seen = self._seen[trigger] = _Seen()
-        rows, any_row = seen.rows, seen.any_row
+        apart = begun >= seen.ended
+        seen.times = seen.times + 1 if apart and seen.begun <= committed <= seen.ended else 0
+        seen.begun, seen.ended = begun, ended if apart else max(ended, seen.ended)
         times = 0
-        if begun < any_row.ended:
-            any_row.begun, any_row.ended, any_row.times = begun, max(ended, any_row.ended), 0
-        elif (count := any_row.goes_on(committed, begun, ended)) >= ANY_ROW:
-            times = count
-        thread = rows.get(row)
-        if thread is None:
-            rows[row] = _Thread(begun, ended)
-            if len(rows) > MOST_ROWS:
-                rows.popitem(last=False)
-        elif (count := thread.goes_on(committed, begun, ended)) >= SAME_ROW:
-            times = max(times, count)
-        if not times or now - seen.told < TOLD_EVERY:
+        before = seen.rows.get(row) or seen.older.get(row)
+        if before is not None and before[0] <= committed <= before[1]:
+            times = before[2] + 1
+        seen.rows[row] = (begun, ended, times)
+        if len(seen.rows) >= MOST_ROWS:
+            seen.older, seen.rows = seen.rows, {}
+        if (times < SAME_ROW and seen.times < ANY_ROW) or now - seen.told < TOLD_EVERY:
             return 0
         seen.told = now
-        return times
+        return max(times, seen.times)
