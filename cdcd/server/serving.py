@@ -12,6 +12,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 from pathlib import PurePath
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -201,9 +202,9 @@ class _Connections(web.Server):
 
 class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        transport.close()
+        taken = cast(asyncio.Transport, transport)
+        taken.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        taken.close()
 
 
 def _shown(route: Route | None) -> str:
