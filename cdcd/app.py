@@ -10,7 +10,7 @@ import secrets
 import structlog
 
 from cdcd.clock import SystemClock
-from cdcd.config.model import Config, Kind
+from cdcd.config.model import Capture, Config, Kind
 from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
@@ -21,6 +21,7 @@ from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
 from cdcd.server.api import make_server
 from cdcd.server.waiting import Waiting
+from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource, StreamEnd
@@ -106,11 +107,13 @@ class Daemon:
             dsn = config.databases[config.eventing.database].url
         schema, project = config.eventing.schema, config.project
 
-        own = [(config.eventing.database, schema)] if config.eventing.database is not None else []
+        own = [(name, schema) for name, each in config.databases.items() if each.capture is Capture.TRIGGERS]
+        if config.eventing.database is not None:
+            own.append((config.eventing.database, schema))
         index = Index(triggers, own)
         backlog = Backlog(dsn, schema)
         sender = Sender(config.limits, Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}"), triggers)
-        sources: list[ReplicationSource] = []
+        sources: list[ReplicationSource | ChangelogSource] = []
         tracked: list[Tracked] = []
 
         def recorded(records: list[Record]) -> None:
@@ -130,9 +133,8 @@ class Daemon:
         for database in config.databases.values():
             if database.name in wanted:
                 mine = tuple(trigger for trigger in triggers if trigger.config.database == database.name)
-                sources.append(
-                    ReplicationSource(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor)
-                )
+                source = ChangelogSource if database.capture is Capture.TRIGGERS else ReplicationSource
+                sources.append(source(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor))
         tracked.extend(sources)
         files = [
             FilesSource(project, store, mine, engine, Trees(dsn, schema), clock, failed)

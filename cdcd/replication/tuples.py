@@ -49,9 +49,9 @@ class Tuple:
         self._columns: list[Column] | None = None
 
     @classmethod
-    def of(cls, columns: list[Column]) -> "Tuple":
-        """A row that is split already."""
-        row = cls("", b"", 0, len(columns))
+    def of(cls, columns: list[Column], data: bytes = b"") -> "Tuple":
+        """A row that is split already, out of `data`."""
+        row = cls("", data, 0, len(columns))
         row._columns = columns
         return row
 

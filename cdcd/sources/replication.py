@@ -440,10 +440,18 @@ class ReplicationSource:
         self._releasing = False
 
 
+class Source(Protocol):
+    """What reads a database."""
+
+    name: str
+
+    async def end(self) -> None: ...
+
+
 class StreamEnd:
     """The last word of a source: a part that starts before the recorder, so that it stops after it."""
 
-    def __init__(self, source: ReplicationSource) -> None:
+    def __init__(self, source: Source) -> None:
         self.name = f"{source.name}.end"
         self._source = source
 

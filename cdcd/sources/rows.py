@@ -27,12 +27,14 @@ from cdcd.replication.values import Resolve, RowCodec
 
 @dataclass(slots=True, frozen=True)
 class Transaction:
-    """What the rows of one transaction have in common. `time` is its commit, microseconds since the Unix epoch."""
+    """What the rows of one transaction have in common. `time` is its commit, microseconds since the Unix epoch.
+
+    In a change log each row is by itself: `commit_lsn` is its number, `time` when it was changed, and there is no `lsn`."""
 
     commit_lsn: int
     xid: int
     time: int
-    lsn: str
+    lsn: str | None
 
     @classmethod
     def of(cls, commit_lsn: int, xid: int, time: int) -> "Transaction":

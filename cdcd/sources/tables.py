@@ -8,7 +8,7 @@ that wants its updates or deletes is refused, with the SQL that mends it.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Capture, Config, Database
 from cdcd.replication.publication import ALL_KINDS, INSERT_KINDS, Name
 from cdcd.replication.quoting import table as quoted
 from cdcd.replication.tables import TableInfo, resolve_tables
@@ -51,8 +51,9 @@ def insert_only_name(publication: str) -> str:
 
 
 def excluded_schemas(config: Config, database: Database) -> list[str]:
-    """cdcd's own schema, where it is in this database: what the store writes must never make events."""
-    return [config.eventing.schema] if config.eventing.database == database.name else []
+    """cdcd's own schema, where it is in this database: what the store or the change log writes must never make events."""
+    own = config.eventing.database == database.name or database.capture is Capture.TRIGGERS
+    return [config.eventing.schema] if own else []
 
 
 async def find_tables(connection: Connection, config: Config, database: Database, triggers: Sequence[Trigger]) -> Captured:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from cdcd.config.model import Database
+from cdcd.config.model import Capture, Database
 from cdcd.errors import CdcdError, PermanentError, PositionLost, SlotInUse, SourceNotReady, SourceUnavailable
 from cdcd.replication.errors import (
     ConnectionLost,
@@ -42,6 +42,8 @@ def translate(error: ReplicationError | DecodeError, database: Database) -> Cdcd
         case PublicationMissing():
             return SourceUnavailable(text, hint="it is made again if the role may; otherwise " + SETUP)
         case NotPermitted():
+            if database.capture is Capture.TRIGGERS:
+                return SourceNotReady(text, hint=SETUP)
             return SourceNotReady(text, hint=f"the role needs LOGIN and REPLICATION and must be let in by pg_hba.conf; {SETUP}")
         case ConnectionLost():
             return SourceUnavailable(text)
