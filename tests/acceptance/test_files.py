@@ -1,6 +1,5 @@
 """Files through the daemon as a process: every change arrives once, also what happened while it was down or looked away."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ async def test_a_file_s_life(tmp_path: Path, database: Database) -> None:
             (root / "a.txt").write_text("three")
             await endpoint.wait_for(2)
             (root / ".a.tmp").write_text("replaced")
-            os.replace(root / ".a.tmp", root / "a.txt")
+            (root / ".a.tmp").replace(root / "a.txt")
             await endpoint.wait_for(3)
             (root / "a.txt").rename(root / "b.txt")
             await endpoint.wait_for(5)

@@ -9,7 +9,7 @@ between their names, in the form of `os.fsdecode`. The root is `""` and is no en
 """
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import stat_result
 from struct import Struct
@@ -122,17 +122,25 @@ class Tree:
         if entry is not None and entry[0] == 1:
             self._directories.setdefault(path, {})
         elif old is not None and old[0] == 1:
-            for below, _ in list(self.below(path)):
-                self.put(below, None)
+            for below, inner in self.below(path):
+                self.count -= 1
+                if inner[0] == 1:
+                    self._directories.pop(below, None)
             self._directories.pop(path, None)
 
-    def below(self, directory: str) -> Iterator[tuple[str, bytes]]:
+    def below(self, directory: str) -> list[tuple[str, bytes]]:
         """Everything below a directory, what a directory holds before itself."""
-        head = directory + "/" if directory else ""
-        for name, entry in self._directories.get(directory, _NOTHING).items():
-            if entry[0] == 1:
-                yield from self.below(head + name)
-            yield head + name, entry
+        found: list[tuple[str, bytes]] = []
+        stack = [directory]
+        while stack:
+            place = stack.pop()
+            head = place + "/" if place else ""
+            for name, entry in self._directories.get(place, _NOTHING).items():
+                found.append((head + name, entry))
+                if entry[0] == 1:
+                    stack.append(head + name)
+        found.reverse()
+        return found
 
     def load(self, entries: Iterable[tuple[str, bytes]]) -> None:
         """Keep many entries, in any order."""
