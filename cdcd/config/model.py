@@ -216,8 +216,8 @@ class TriggerConfig:
     storage: str = ""
     paths: tuple[str, ...] = ()
     schedule: Schedule | None = None
-    payload: object = None
-    claims: Mapping[str, object] = field(default_factory=dict, compare=False)
+    payload: object = field(default=None, repr=False)
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
     columns: frozenset[str] = frozenset()
     when: str = ""
     retries: Retries = Retries()

@@ -28,6 +28,37 @@ def test_every_mistake_of_the_file_is_a_finding_and_the_exit_code_is_1(tmp_path:
     assert "cdcd.yaml:" in cdcd("check", "-c", config).out
 
 
+def test_mistakes_in_expressions_are_found_with_all_others(tmp_path: Path) -> None:
+    triggers = {
+        "a": {
+            **TRIGGER,
+            "type": "DB_INSERT",
+            "typ": 1,
+            "when": "nwe.id == 1",
+            "payload": {"ids": ["${ new.id }", "${ foo() }"]},
+        }
+    }
+    config = write_config(tmp_path, "postgresql://localhost/x", triggers)
+    told = [finding["what"] for finding in check(config).found("mistake", "config")]
+    assert len(told) == 3
+    assert any("triggers.a.payload.ids[2]: there is no function 'foo'" in what for what in told)
+    run = cdcd("run", "-c", config)
+    assert (run.code, run.err.count("triggers.a")) == (1, 3)
+    assert "3 mistakes; nothing was started." in run.err
+
+
+def test_columns_and_old_rows_that_templates_ask_for(database: Database, tmp_path: Path) -> None:
+    database.execute(USERS)
+    payload = {"id": "${ new.id }", "was": "${ old.email }", "x": ["a ${ new.nmae }"]}
+    config = write_config(tmp_path, database.tcp_dsn, {"a": {**TRIGGER, "type": "DB_UPDATE", "payload": payload}})
+    result = check(config)
+    (column,) = result.found("mistake", "column")
+    assert "has no column nmae; did you mean name?" in column["what"]
+    assert "payload.x[1]" in column["fix"]
+    (identity,) = result.found("mistake", "identity")
+    assert "it asks for old.email" in identity["what"]
+
+
 @pytest.mark.matrix
 def test_all_is_well_and_nothing_is_changed(database: Database, tmp_path: Path) -> None:
     database.execute(USERS)
