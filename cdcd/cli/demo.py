@@ -33,6 +33,8 @@ def demo(
 ) -> None:
     """A small shop on an embedded Postgres, a client that commits, endpoints of which one is flaky and one dead for a while.
 
+    Beside the rows: events by SQL, for now and for later, one that an endpoint's answer queues, and files dropped into a folder.
+
     cdcd is killed with -9 once on the way and started again. At the end: an account of what was committed and what arrived.
     Runs until Ctrl-C, or until --count. Exit 1 when anything was lost or out of order.
     """

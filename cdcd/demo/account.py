@@ -1,8 +1,8 @@
 """The account of a demo: what was committed against what arrived. Pure.
 
 Committed counts come from the client that committed, not from cdcd. What arrived is what an endpoint accepted (2xx): `delivered`
-counts ids, `repeated` further arrivals of an id. A delivery is out of order when, for its trigger and row, its commit lies before
-that of one that had arrived for the first time already.
+counts ids, `repeated` further arrivals of an id. A delivery is out of order when, for its trigger and row (order, file), its commit
+(the time for which it was queued) lies before that of one that had arrived for the first time already.
 """
 
 from collections import deque
@@ -18,12 +18,13 @@ RECENT = 2_000  # latencies kept for the live view
 
 @dataclass(slots=True, frozen=True)
 class Arrival:
-    """One accepted delivery. `committed` is wall-clock seconds, `after` seconds from commit to arrival."""
+    """One accepted delivery. `place` orders those of one subject: an LSN, for what is no row's change microseconds. `committed` is
+    wall-clock seconds when it happened, `after` seconds from then to arrival."""
 
     id: str
     type: str
     subject: str
-    lsn: int
+    place: int
     committed: float
     after: float
 
@@ -31,9 +32,11 @@ class Arrival:
     def of(cls, body: bytes, arrived_at: float) -> "Arrival":
         """Read it from a request's body."""
         event = orjson.loads(body)
+        data = event["data"]
         committed = datetime.fromisoformat(event["time"]).timestamp()
-        lsn = parse_lsn(event["data"]["lsn"])
-        return cls(event["id"], event["type"], event["subject"], lsn, committed, arrived_at - committed)
+        place = parse_lsn(data["lsn"]) if "lsn" in data else int(committed * 1e6)
+        subject = f"order {data['order']}" if "order" in data else event["subject"]
+        return cls(event["id"], event["type"], subject, place, committed, arrived_at - committed)
 
 
 @dataclass(slots=True)
@@ -57,9 +60,9 @@ class TriggerAccount:
             return False
         self.seen.add(arrival.id)
         self.delivered += 1
-        if arrival.lsn < self.newest.get(arrival.subject, 0):
+        if arrival.place < self.newest.get(arrival.subject, 0):
             self.out_of_order += 1
-        self.newest[arrival.subject] = max(arrival.lsn, self.newest.get(arrival.subject, 0))
+        self.newest[arrival.subject] = max(arrival.place, self.newest.get(arrival.subject, 0))
         self.latencies.append((arrival.committed, arrival.after))
         self.recent.append(arrival.after)
         return True
@@ -86,8 +89,9 @@ class Account:
         return all(self.triggers[name].delivered >= count for name, count in self.expected.items())
 
     def result(self) -> dict[str, int | float]:
-        """`committed, delivered, repeated, lost, out_of_order, p50_ms, p99_ms`. `committed` counts a change once for each trigger
-        that wants it; the latencies are those of changes that were committed while cdcd was up."""
+        """`committed, delivered, repeated, lost, out_of_order, p50_ms, p99_ms`. `committed` counts a change, an event or a file
+        once for each trigger that wants it, and what an endpoint's answers must have queued; the latencies are those of changes
+        that were committed while cdcd was up."""
         latencies = sorted(
             after
             for name in self.healthy

@@ -26,7 +26,7 @@ class Behaviour:
     """How the endpoint answers. May be changed while it runs.
 
     `status` is the answer to what is accepted. The first `fail_first` arrivals of each id, and a share `fail_rate` of all, are
-    answered 503 instead. `delay` is seconds before any answer. `hang`: no answer ever.
+    answered 503 instead. `delay` is seconds before any answer. `hang`: no answer ever. `reply` makes the body of a 2xx.
     """
 
     status: int = 200
@@ -34,6 +34,7 @@ class Behaviour:
     fail_rate: float = 0.0
     delay: float = 0.0
     hang: bool = False
+    reply: Callable[[Request], bytes] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -211,23 +212,25 @@ class _Connection(asyncio.Protocol):
                     self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 return
             status = self._receiver.take(request)
+            behaviour = self._receiver.behaviour
+            body = b"" if behaviour.reply is None or not 200 <= status < 300 else behaviour.reply(request)
             if status == 0:
                 self._busy = True
-            elif delay := self._receiver.behaviour.delay:
+            elif delay := behaviour.delay:
                 self._busy = True
-                self._waiting = asyncio.get_running_loop().call_later(delay, self._late, status, request.last)
+                self._waiting = asyncio.get_running_loop().call_later(delay, self._late, status, request.last, body)
             else:
-                self._reply(status, request.last)
+                self._reply(status, request.last, body)
 
-    def _late(self, status: int, last: bool) -> None:
+    def _late(self, status: int, last: bool, body: bytes) -> None:
         self._waiting = None
         self._busy = False
-        self._reply(status, last)
+        self._reply(status, last, body)
         self._go_on()
 
-    def _reply(self, status: int, last: bool) -> None:
+    def _reply(self, status: int, last: bool, body: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(_OK if status == 200 and not last else _answer(status, b"", last))
+            self._transport.write(_OK if status == 200 and not last and not body else _answer(status, body, last))
             if last:
                 self._transport.close()
 

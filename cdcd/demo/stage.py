@@ -1,7 +1,8 @@
-"""The neighbours of a demo: an embedded Postgres with the shop's database, three endpoints, cdcd and a client as processes of their own."""
+"""The neighbours of a demo: an embedded Postgres with the shop's database, endpoints, cdcd and a client as processes of their own."""
 
 import asyncio
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import psycopg
 
 from cdcd.demo.account import Account, Arrival, TriggerAccount
 from cdcd.demo.embedded import EmbeddedPostgres
+from cdcd.demo.http import Request
 from cdcd.demo.receiver import Behaviour, Received, Receiver
 from cdcd.demo.workload import SCHEMA
 from cdcd.errors import PermanentError
@@ -30,6 +32,10 @@ secret: ${{file:secret}}
 databases:
   shop:
     url: {url}
+
+storage:
+  uploads:
+    path: {uploads}
 
 eventing:
   database: shop            # event_logs and invocation_logs live beside the shop, in the schema cdcd
@@ -51,9 +57,29 @@ triggers:
     table: public.customers
     webhook: {mail}/welcome-mail
     retries: {{ max: 50, first: 200ms, factor: 2, max_interval: 2s }}
+
+  invoice:                  # queued in SQL, in the transaction that pays: SELECT cdcd.queue('ORDER_PAID', ...)
+    type: ORDER_PAID
+    webhook: {events}/invoice
+
+  thanks:                   # queued by what /invoice answers: {{"event": {{"type": "INVOICE_SENT", ...}}}}
+    type: INVOICE_SENT
+    webhook: {events}/thanks
+
+  reminder:                 # queued for later: SELECT cdcd.queue('REMINDER', ..., delay => '2 seconds')
+    type: REMINDER
+    webhook: {events}/reminder
+
+  thumbnails:               # a file that is dropped into the folder
+    type: FILE_CREATE
+    storage: uploads
+    path: "*.jpg"
+    webhook: {events}/thumbnails
 """
 
 TABLES = {"fulfilment": "orders", "search-index": "products", "welcome-mail": "customers"}
+EVENTS = {"invoice": "ORDER_PAID", "thanks": "ORDER_PAID", "reminder": "REMINDER", "thumbnails": "FILE_CREATE"}
+"""What the client counts for each trigger: for `thanks`, whose events it knows nothing of, those that they follow."""
 
 
 @dataclass(slots=True)
@@ -79,13 +105,22 @@ class Process:
             return await self.process.wait()
 
 
+def _invoice_sent(request: Request) -> bytes:
+    """What /invoice answers: the next event."""
+    if request.path != "/invoice":
+        return b""
+    order = orjson.loads(request.body)["data"]["order"]
+    return orjson.dumps({"event": {"type": "INVOICE_SENT", "payload": {"order": order}, "key": str(order)}})
+
+
 class Stage:
     """Everything around the demo. `told` hears what happens, in words."""
 
     def __init__(self, folder: Path, told: Callable[[str], None]) -> None:
         self.folder = folder
         self.config = folder / "cdcd.yaml"
-        self.account = Account(frozenset({"fulfilment"}), {name: TriggerAccount() for name in TABLES})
+        self.uploads = folder / "uploads"
+        self.account = Account(frozenset({"fulfilment"}), {name: TriggerAccount() for name in (*TABLES, *EVENTS)})
         self.endpoints: dict[str, Receiver] = {}
         self.recent: list[tuple[str, Arrival]] = []
         self.cdcd: Process | None = None
@@ -108,14 +143,19 @@ class Stage:
             admin.execute(f"CREATE DATABASE {DATABASE}")
         with psycopg.connect(self._server.dsn(DATABASE), autocommit=True) as shop:
             shop.execute(SCHEMA)
+        shutil.rmtree(self.uploads, ignore_errors=True)
+        self.uploads.mkdir()
         for name, behaviour in (
             ("fulfilment", Behaviour()),
             ("search-index", Behaviour(fail_rate=1 / 7)),
             ("welcome-mail", Behaviour()),
         ):
-            receiver = Receiver(behaviour, keys=(self._key.encode(),), on_received=self._hearer(name))
+            receiver = Receiver(behaviour, keys=(self._key.encode(),), on_received=self._hear)
             await receiver.start()
             self.endpoints[name] = receiver
+        events = Receiver(Behaviour(reply=_invoice_sent), keys=(self._key.encode(),), on_received=self._hear)
+        await events.start()
+        self.endpoints["events"] = events
         secret = self.folder / "secret"
         secret.write_text(self._key + "\n")
         secret.chmod(0o600)
@@ -125,6 +165,8 @@ class Stage:
                 orders=self.endpoints["fulfilment"].url,
                 search=self.endpoints["search-index"].url,
                 mail=self.endpoints["welcome-mail"].url,
+                events=events.url,
+                uploads=orjson.dumps(str(self.uploads)).decode(),
             )
         )
         self.config.chmod(0o600)
@@ -134,19 +176,17 @@ class Stage:
         """How to reach the shop's database from a shell."""
         return f"psql '{self._server.dsn(DATABASE, tcp=True)}'"
 
-    def _hearer(self, trigger: str) -> Callable[[Received], None]:
+    def _hear(self, received: Received) -> None:
+        """An endpoint's path is its trigger's name."""
+        trigger = received.request.path.strip("/")
         account = self.account.triggers[trigger]
-
-        def hear(received: Received) -> None:
-            if not 200 <= received.status < 300:
-                account.refused += 1
-                return
-            arrival = Arrival.of(received.request.body, received.arrived_at)
-            if account.take(arrival):
-                self.recent.append((trigger, arrival))
-                del self.recent[:-200]
-
-        return hear
+        if not 200 <= received.status < 300:
+            account.refused += 1
+            return
+        arrival = Arrival.of(received.request.body, received.arrived_at)
+        if account.take(arrival):
+            self.recent.append((trigger, arrival))
+            del self.recent[:-200]
 
     # cdcd
 
@@ -182,7 +222,16 @@ class Stage:
 
     async def run_client(self, rate: float, count: int | None, seed: int) -> None:
         """Start the shop's client, a process that knows nothing of cdcd."""
-        arguments = ["--dsn", self._server.dsn(DATABASE), "--rate", str(rate), "--seed", str(seed)]
+        arguments = [
+            "--dsn",
+            self._server.dsn(DATABASE),
+            "--uploads",
+            str(self.uploads),
+            "--rate",
+            str(rate),
+            "--seed",
+            str(seed),
+        ]
         if count is not None:
             arguments += ["--count", str(count)]
         process = await asyncio.create_subprocess_exec(
@@ -207,6 +256,7 @@ class Stage:
         except (IndexError, orjson.JSONDecodeError) as error:
             raise PermanentError("the demo's client ended without an account") from error
         self.account.expected = {name: sum(committed["tables"][table].values()) for name, table in TABLES.items()}
+        self.account.expected |= {name: committed["events"][kind] for name, kind in EVENTS.items()}
 
     async def stop(self) -> None:
         """End everything that was started."""

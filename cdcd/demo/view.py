@@ -14,6 +14,7 @@ WITH_ID = 108  # columns in which an event's id has room
 PINNED = 2  # the first things told (where the database and the configuration are) stay in sight
 NEWS = 3
 _KINDS = {"DB_INSERT": "green", "DB_UPDATE": "yellow", "DB_DELETE": "red"}
+_SHOWS = {"invoice": "event by SQL", "thanks": "chained", "reminder": "2 s later", "thumbnails": "file"}
 
 
 def live(console: Console, stage: Stage, scene: Scene, told: list[str]) -> RenderableType:
@@ -40,7 +41,7 @@ def _triggers(stage: Stage, scene: Scene) -> Table:
         recent = sorted(account.recent)
         table.add_row(
             name,
-            states[name],
+            states.get(name) or Text(_SHOWS[name], style="green"),
             f"{account.delivered:,}",
             f"{account.refused:,}",
             f"{account.repeated:,}",
@@ -54,8 +55,9 @@ def _events(stage: Stage, shown: int, width: int) -> Panel:
     lines = []
     for trigger, arrival in stage.recent[-shown:]:
         line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(f"{arrival.type[3:]:<7}", style=_KINDS.get(arrival.type, ""))
-        line.append(f"{arrival.subject:<28}")
+        kind = arrival.type.removeprefix("DB_").removesuffix("_CREATE")
+        line.append(f"{kind:<13}", style=_KINDS.get(arrival.type, "magenta"))
+        line.append(f"{arrival.subject:<24}")
         line.append(f"-> {trigger:<14}", style="cyan")
         line.append(f"{_milliseconds(arrival.after):>10}")
         if width >= WITH_ID:
@@ -79,11 +81,11 @@ def final(console: Console, stage: Stage) -> None:
     result = stage.account.result()
     table = Table(title="the account", show_header=False, title_style="bold")
     meanings = {
-        "committed": "changes that triggers want, counted by the client that committed them",
+        "committed": "changes, events and files that triggers want, counted by the client that made them",
         "delivered": "of these, accepted by their endpoint",
         "repeated": "accepted more than once, under the same id (the kill -9)",
         "lost": "never arrived",
-        "out_of_order": "arrived after a later change of the same row",
+        "out_of_order": "arrived after a later one of the same row, order or file",
         "p50_ms": "from commit to webhook, healthy endpoint, committed while cdcd was up",
         "p99_ms": "of the same, the slowest one in a hundred",
     }

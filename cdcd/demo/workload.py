@@ -1,10 +1,11 @@
 """A small shop and a client that works on it: a separate process that knows nothing of cdcd.
 
-    python -m cdcd.demo.workload --dsn DSN [--rate 100] [--count N] [--seed 1]
+    python -m cdcd.demo.workload --dsn DSN --uploads FOLDER [--rate 100] [--count N] [--seed 1]
 
-Inserts, updates and deletes, several tables in one transaction, savepoints and rollbacks. It ends after about `count` committed
-changes, or on SIGINT or SIGTERM, and then prints what it committed, as its own account, in one line of JSON:
-`{"transactions": n, "rolled_back": n, "tables": {"orders": {"INSERT": n, "UPDATE": n, "DELETE": n}, ...}}`.
+Inserts, updates and deletes, several tables in one transaction, savepoints and rollbacks; events that are queued in these
+transactions, one for now and one for later, and gone with a rollback; and files that are dropped into a folder. It ends after about
+`count` committed changes, or on SIGINT or SIGTERM, and then prints what it did, as its own account, in one line of JSON:
+`{"transactions": n, "rolled_back": n, "tables": {"orders": {"INSERT": n, "UPDATE": n, "DELETE": n}, ...}, "events": {...}}`.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -62,14 +64,16 @@ NAMES = (
     "Olga",
 )
 THINGS = ("lamp", "teapot", "notebook", "bicycle bell", "wool hat", "garden chair", "door mat", "puzzle", "kettle", "radio")
-STATUSES = ("paid", "packed", "sent", "received")
+STATUSES = ("packed", "sent", "received")
+EVENTS = ("ORDER_PAID", "REMINDER", "FILE_CREATE")
 
 
 class Client:
     """One client. Everything it does comes from its seed."""
 
-    def __init__(self, connection: psycopg.Connection[Any], seed: int) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], uploads: Path, seed: int) -> None:
         self._connection = connection
+        self._uploads = uploads
         self._random = random.Random(seed)
         self._changes: Counter[tuple[str, str]] = Counter()
         self._committed: Counter[tuple[str, str]] = Counter()
@@ -87,16 +91,36 @@ class Client:
             table: {kind: self._committed[table, kind] for kind in ("INSERT", "UPDATE", "DELETE")}
             for table in ("customers", "products", "orders")
         }
-        return {"transactions": self.transactions, "rolled_back": self.rolled_back, "tables": tables}
+        events = {kind: self._committed["events", kind] for kind in EVENTS}
+        return {"transactions": self.transactions, "rolled_back": self.rolled_back, "tables": tables, "events": events}
+
+    def upload(self) -> None:
+        """Drop a file, as careful programs do: written beside, then renamed."""
+        number = self._committed["events", "FILE_CREATE"] + 1
+        part = self._uploads / f".photo-{number}.part"
+        part.write_bytes(self._random.randbytes(self._random.randint(100, 5000)))
+        part.rename(self._uploads / f"photo-{number}.jpg")
+        self._committed["events", "FILE_CREATE"] += 1
 
     def transact(self) -> None:
         """One transaction, committed or rolled back."""
+        if self._random.random() < 0.03:
+            self.upload()
         self._changes.clear()
         back = self._random.random() < 0.05
         with self._connection.transaction(force_rollback=back):
             self._random.choices(
-                (self._sign_up, self._stock_up, self._order, self._progress, self._cancel, self._leave, self._reprice),
-                (2, 1, 6, 6, 1, 0.5, 1),
+                (
+                    self._sign_up,
+                    self._stock_up,
+                    self._order,
+                    self._progress,
+                    self._pay,
+                    self._cancel,
+                    self._leave,
+                    self._reprice,
+                ),
+                (2, 1, 6, 5, 1, 1, 0.5, 1),
             )[0]()
         if back:
             self.rolled_back += 1
@@ -161,6 +185,20 @@ class Client:
                 self._random.choice(STATUSES), order,
             )  # fmt: skip
 
+    def _pay(self) -> None:
+        """A change, and two events that are there only if it is: one for now, one for later."""
+        if (order := self._some("orders")) is not None:
+            self._do("orders", "UPDATE", "UPDATE orders SET status = 'paid', version = version + 1 WHERE id = %s", order)
+            self._queue("ORDER_PAID", order, "0 seconds")
+            self._queue("REMINDER", order, "2 seconds")
+
+    def _queue(self, kind: str, order: int, delay: str) -> None:
+        self._connection.execute(
+            "SELECT cdcd.queue(%s, json_build_object('order', %s::bigint), delay => %s::interval, key => %s)",
+            [kind, order, delay, str(order)],
+        )
+        self._changes["events", kind] += 1
+
     def _cancel(self) -> None:
         if (order := self._some("orders")) is not None:
             self._do("orders", "DELETE", "DELETE FROM orders WHERE id = %s", order)
@@ -186,6 +224,7 @@ class Client:
 def main() -> None:
     parser = argparse.ArgumentParser(description="A client that works on the demo's shop.")
     parser.add_argument("--dsn", required=True)
+    parser.add_argument("--uploads", required=True, type=Path)
     parser.add_argument("--rate", type=float, default=100.0, help="committed changes a second")
     parser.add_argument("--count", type=int, help="end after about this many committed changes")
     parser.add_argument("--seed", type=int, default=1)
@@ -199,7 +238,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     with psycopg.connect(arguments.dsn, autocommit=True, application_name="shop") as connection:
-        client = Client(connection, arguments.seed)
+        client = Client(connection, arguments.uploads, arguments.seed)
         began = time.monotonic()
         while not stopping and (arguments.count is None or client.committed < arguments.count):
             client.transact()
