@@ -22,6 +22,7 @@ from cdcd.lifecycle import Part, Supervisor
 from cdcd.server.api import make_server
 from cdcd.server.waiting import Waiting
 from cdcd.sources.changelog import ChangelogSource
+from cdcd.sources.channels import ChannelSource
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource, StreamEnd
@@ -136,6 +137,11 @@ class Daemon:
                 source = ChangelogSource if database.capture is Capture.TRIGGERS else ReplicationSource
                 sources.append(source(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor))
         tracked.extend(sources)
+        channels = [
+            ChannelSource(project, database, wanted_channels, Inbox(dsn, schema), clock, failed)
+            for database in config.databases.values()
+            if (wanted_channels := {channel: kind for channel, kind in database.channels if index.wanted(kind)})
+        ]
         files = [
             FilesSource(project, store, mine, engine, Trees(dsn, schema), clock, failed)
             for store in config.storage.values()
@@ -167,5 +173,6 @@ class Daemon:
             *files,
             queue,
             schedule,
+            *channels,
             *server,
         ]

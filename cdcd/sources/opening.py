@@ -91,11 +91,13 @@ async def open_stream(
     resuming: bool = False,
     intact: int = 0,
     undecodable: bool = False,
+    messages: bool = False,
 ) -> Opened:
     """Bring the source in step with the triggers and start streaming.
 
     `known` is the stored position; with `resuming` the one that this process has arrived at, which must be of the same history.
-    `running`: the source is past its start. `undecodable`: the server could not decode for lack of a publication.
+    `running`: the source is past its start. `undecodable`: the server could not decode for lack of a publication. `messages`: those
+    of `pg_logical_emit_message` are asked for too.
     Raises SourceNotReady, PositionLost, SourceUnavailable (HistoryChanged), SlotInUse.
     """
     with translated(database):
@@ -132,7 +134,7 @@ async def open_stream(
             intact = await slot.flushed_lsn(catalog)
             identity["publications"] = await publications(catalog, captured)
         stream = await ReplicationStream.connect(
-            database.url, database.slot, list(captured.publications), start, confirmed=confirmed or start
+            *(database.url, database.slot, list(captured.publications), start), confirmed=confirmed or start, messages=messages
         )
     return Opened(stream, start, int(who.system_identifier), identity, captured, intact)
 

@@ -24,12 +24,13 @@ from cdcd.lifecycle import Supervisor, Tasks
 from cdcd.replication.errors import PublicationMissing
 from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA
 from cdcd.replication.lsn import format_lsn
-from cdcd.replication.messages import Begin, Commit, Delete, Insert, Message, Relation, Truncate, Update
+from cdcd.replication.messages import Begin, Commit, Delete, Insert, LogicalMessage, Message, Relation, Truncate, Update
 from cdcd.replication.pgoutput import Decoder
 from cdcd.replication.progress import Checkpoint, Progress
 from cdcd.replication.stream import ReplicationStream
 from cdcd.replication.tables import primary_key, type_map
 from cdcd.replication.values import FIRST_OID_OF_USERS, TypeInfo
+from cdcd.sources.emitted import Ignored, Messages
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
 from cdcd.sources.rows import Transaction
@@ -46,6 +47,7 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds between attempts to connect
 MOST_HELD = 64 * 1024 * 1024  # bytes of WAL that may wait for endpoints; beyond, what is in memory is staged
 # Seconds without room after which the stream is given up: a server that shuts down waits for whoever reads.
 LONGEST_PAUSE = 10.0
+MOST_TOLD = 100  # types of messages that cannot be events
 PERMANENT_WAIT = 60.0  # seconds until a running source that somebody must mend is tried again
 
 
@@ -99,6 +101,8 @@ class ReplicationSource:
         self._supervisor = supervisor
         self._tasks = Tasks(self.name, supervisor.failed)
         self._matching = Matching(config, database, index)
+        self._messages = Messages(config, database, index)
+        self._ignored: set[str] = set()  # types of messages that were told
         self._watch = Watch(config, database, triggers, watch_interval)
         self._log = log.bind(database=database.name, slot=database.slot)
         self._started = False
@@ -115,6 +119,7 @@ class ReplicationSource:
         self._ordinal = 0  # changes of it seen on this connection
         self._offered = 0  # changes of it that were matched, on whatever connection
         self._truncated = self._truncated_offered = 0  # the same of tables that were emptied
+        self._emitted = self._emitted_offered = 0  # and of messages
         self._end = 0  # end of the last transaction that was read whole: where a new connection begins
         self._look_up_to = 0  # transactions that commit at or below this may be in the store already
         self._newest = 0  # commit of the newest transaction of which something may be recorded
@@ -168,6 +173,7 @@ class ReplicationSource:
                 resuming=resuming,
                 intact=self._watch.intact,
                 undecodable=self._undecodable,
+                messages=self._messages.wanted,
             )
         except HistoryChanged:
             # What is unsettled, or not committed yet, could not be told from what is read again.
@@ -193,7 +199,7 @@ class ReplicationSource:
         """As after a start: nothing is known but what the store holds."""
         self._progress = Progress(start, time=known.time if known is not None else 0)
         self._transaction = self._checkpoint = None
-        self._offered = self._truncated_offered = 0
+        self._offered = self._truncated_offered = self._emitted_offered = 0
         self._end = start
         self._recorded = min(known.settled, start) if known is not None else 0
         self._recorded_newest = known.recorded if known is not None else 0
@@ -321,6 +327,25 @@ class ReplicationSource:
                 )
                 self._truncated_offered = self._truncated
 
+    def _message(self, message: LogicalMessage) -> None:
+        if message.transactional:
+            self._emitted += 1
+            if self._emitted <= self._emitted_offered:
+                return
+        assert self._opened is not None
+        try:
+            for delivery in self._messages.match(message, self._opened.system, self._transaction, self._emitted):
+                assert self._checkpoint is not None
+                delivery.checkpoint = self._checkpoint
+                self._checkpoint.hold()
+                self._matching.waiting.append(delivery)
+        except Ignored as ignored:
+            if ignored.kind not in self._ignored and len(self._ignored) < MOST_TOLD:
+                self._ignored.add(ignored.kind)
+                self._log.warning("source.message_ignored", type=ignored.kind, problem=str(ignored))
+        if message.transactional:
+            self._emitted_offered = self._emitted
+
     def _keepalive(self, wal_end: int) -> None:
         """The server has sent everything that was committed before `wal_end`."""
         if self._transaction is None:
@@ -330,7 +355,7 @@ class ReplicationSource:
 
     def _boundary(self, message: Message) -> None:
         if isinstance(message, Begin):
-            self._ordinal = self._truncated = 0
+            self._ordinal = self._truncated = self._emitted = 0
             self._begun = True
             if self._transaction is not None:
                 if self._transaction.commit_lsn == message.final_lsn:
@@ -339,7 +364,7 @@ class ReplicationSource:
             assert self._opened is not None
             self._transaction = Transaction.of(message.final_lsn, message.xid, message.commit_time)
             self._checkpoint = self._progress.open(message.final_lsn)
-            self._offered = self._truncated_offered = 0
+            self._offered = self._truncated_offered = self._emitted_offered = 0
             self._matching.begin(self._opened.system, self._transaction)
         elif isinstance(message, Commit):
             assert self._checkpoint is not None
@@ -348,6 +373,8 @@ class ReplicationSource:
             self._transaction = self._checkpoint = None
         elif isinstance(message, Truncate):
             self._emptied(message)
+        elif isinstance(message, LogicalMessage):
+            self._message(message)
 
     def _cut_off(self) -> None:
         """The transaction that was being read does not come again. What was matched of it goes its way."""
