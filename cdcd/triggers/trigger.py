@@ -109,4 +109,6 @@ def _compile(config: TriggerConfig, mistake: Mistake) -> Trigger:
             )
         if roots == {"old"} and "DB_INSERT" in config.types:
             mistake("key", 'there is no old row in a DB_INSERT; write `type == "DB_INSERT" ? new.x : old.x`')
+    if when is not None and config.types == {"DB_TRUNCATE"} and when.columns_used:
+        mistake("when", "there is no row in a DB_TRUNCATE: it has only `type` and `event`")
     return Trigger(config, when, key, compile_templates(config, mistake))

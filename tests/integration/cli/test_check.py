@@ -170,6 +170,18 @@ def test_tables_and_columns_that_are_not_there_come_with_the_nearest_name(databa
     assert all("cdcd.yaml:" in finding["what"] for finding in result.found("mistake", "column"))
 
 
+def test_emptied_tables_need_no_primary_key_and_no_row(database: Database, tmp_path: Path) -> None:
+    """A table without one goes into the publication of inserts, which publishes TRUNCATE too."""
+    database.execute("CREATE TABLE users (id int)")
+    emptied = {**TRIGGER, "type": "DB_TRUNCATE"}
+    assert check(write_config(tmp_path, database.dsn, {"emptied": emptied})).code == 0
+    assert cdcd("setup", "-c", tmp_path / "cdcd.yaml").code == 0
+    published = "SELECT pubtruncate FROM pg_publication JOIN pg_publication_tables USING (pubname) WHERE tablename = 'users'"
+    assert database.execute(published) == [(True,)]
+    result = check(write_config(tmp_path, database.dsn, {"emptied": {**emptied, "when": "new.id > 1"}}))
+    assert "there is no row in a DB_TRUNCATE" in result.mistake("config")["what"]
+
+
 def test_a_table_without_a_primary_key(database: Database, tmp_path: Path) -> None:
     database.execute("CREATE TABLE users (id int)")
     config = write_config(tmp_path, database.dsn)

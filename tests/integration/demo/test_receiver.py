@@ -95,6 +95,17 @@ async def test_behaviour_may_change_while_it_runs_and_the_port_stays_over_a_rest
     await receiver.stop()
 
 
+async def test_a_reply_is_the_body_of_a_success() -> None:
+    receiver = Receiver(Behaviour(fail_first=1, reply=lambda request: request.path.encode()))
+    await receiver.start()
+    async with sender(hook := trigger(receiver.url)) as part:
+        assert (await part.send(delivery(), hook)).response == ""
+        assert (await part.send(delivery(), hook)).response == "/hook"
+        receiver.behaviour.delay = 0.01
+        assert (await part.send(delivery(), hook)).response == "/hook"
+    await receiver.stop()
+
+
 async def test_delays_and_answers_pipelined_requests_in_order() -> None:
     receiver = Receiver(Behaviour(delay=0.05, fail_first=1))
     await receiver.start()
