@@ -18,6 +18,7 @@ import cel
 
 from cdcd.errors import CdcdError, EventError, ExpressionError
 from cdcd.triggers.rewriting import Flat, rewrite
+from cdcd.triggers.tokens import tokens
 from cdcd.triggers.vocabulary import DATABASE, Vocabulary
 
 TYPE_NAMES = frozenset(
@@ -115,6 +116,23 @@ class Expression:
         """Whether it looks at `type`."""
         attributes = next((pairs for root, pairs in self._reads if root == "event"), ())
         return self._uses_type or any(name == "type" for _, name in attributes) or "event" in self.whole
+
+    @property
+    def column(self) -> tuple[str, str] | None:
+        """The column, as ("new" | "old", name), when the expression is nothing else."""
+        if self.whole or len(self.columns_used) != 1:
+            return None
+        ((root, name),) = self.columns_used
+        return (root, name) if self.source in (f"{root}.{name}", f'{root}["{name}"]', f"{root}['{name}']") else None
+
+    @property
+    def computed(self) -> frozenset[tuple[str, str]]:
+        """The columns that it may calculate with as they come: it has an operator of arithmetic, and no `double()` around them."""
+        found = [token.text for token in tokens(self.source)]
+        if not set(found) & {"+", "-", "*", "/", "%"}:
+            return frozenset()
+        text = "".join(found)
+        return frozenset((root, name) for root, name in self.columns_used if f"double({root}.{name})" not in text)
 
     @property
     def is_constant(self) -> bool:

@@ -63,15 +63,13 @@ def stored(delivery: Delivery, kind: Kind) -> Stored:
     }
     roots: dict[str, object]
     if kind is Kind.DATABASE:
-        attributes["key"] = event.subject
         for name, field in (("txid", "txid"), ("database", "db"), ("schema", "schema"), ("table", "col")):
             if field in parts:
                 attributes[name] = parts[field]
         roots = {"new": parts.get("doc"), "old": parts.get("before")}
     elif kind is Kind.STORAGE:
         attributes["store"] = parts.get("store")
-        file = {name: value for name, value in parts.items() if name not in ("store", "old")}
-        roots = {"file": file, "old": parts.get("old")}
+        roots = {"file": parts, "old": parts.get("before")}
     else:
         roots = {"data": data}
     return Stored(delivery.trigger, event.type, event.key, event.time, attributes, roots)

@@ -92,11 +92,9 @@ def compile_templates(config: TriggerConfig, mistake: Mistake) -> Templates | No
 
 def _check_rows(config: TriggerConfig, option: str, expression: Expression, mistake: Mistake) -> None:
     """An expression that is nothing but a column fails for every event that has no such row."""
-    if expression.whole or len(expression.columns_used) != 1:
+    if expression.column is None:
         return
-    ((root, column),) = expression.columns_used
-    if expression.source not in (f"{root}.{column}", f'{root}["{column}"]', f"{root}['{column}']"):
-        return
+    root, column = expression.column
     other, kind = ("old", "DB_DELETE") if root == "new" else ("new", "DB_INSERT")
     if kind in config.types:
         mistake(

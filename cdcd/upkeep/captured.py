@@ -27,6 +27,7 @@ from cdcd.upkeep.server import Server
 
 CHANGING = {"DB_UPDATE", "DB_DELETE"}
 _GENERATED = "PostgreSQL 18 and later send stored generated columns, virtual ones are never sent"
+_WITH_POINT = frozenset({700, 701, 1700})  # real, double precision, numeric
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence", "i": "an index"}
 
 
@@ -52,9 +53,18 @@ async def check_captured(
         if not problem.missing:
             section.mistake("table", problem.what, problem.fix)
     for trigger in triggers:
-        _check_trigger(section, trigger, captured, catalog)
+        _check_trigger(section, trigger, captured, catalog, identity=True)
     await _check_publications(section, server, captured, known)
     return captured
+
+
+async def check_wanted(
+    section: Section, server: Server, config: Config, triggers: Sequence[Trigger], tables: list[TableInfo]
+) -> None:
+    """The tables of triggers where old rows are always whole. Raises ReplicationError."""
+    catalog = await _catalog(server.connection, config, server)
+    for trigger in triggers:
+        _check_trigger(section, trigger, Captured("", tables), catalog, identity=False)
 
 
 async def _catalog(connection: Connection, config: Config, server: Server) -> Catalog:
@@ -92,14 +102,15 @@ async def _catalog(connection: Connection, config: Config, server: Server) -> Ca
     return catalog
 
 
-def _check_trigger(section: Section, trigger: Trigger, captured: Captured, catalog: Catalog) -> None:
+def _check_trigger(section: Section, trigger: Trigger, captured: Captured, catalog: Catalog, *, identity: bool) -> None:
     before = len(section.findings)
     for pattern in trigger.tables:
         if not any(pattern.matches(info.schema, info.name) for info in captured.tables):
             _missing(section, trigger, pattern.text, pattern.literal, captured, catalog)
     mine = [info for info in captured.tables if trigger.covers(info.schema, info.name)]
     _check_columns(section, trigger, mine, catalog)
-    for info in mine:
+    _check_numbers(section, trigger, mine)
+    for info in mine if identity else ():
         _check_identity(section, trigger, info, catalog)
     if len(section.findings) == before and mine:
         names = ", ".join(info.full_name for info in mine[:4]) + (f" and {len(mine) - 4} more" if len(mine) > 4 else "")
@@ -175,6 +186,22 @@ def _check_columns(section: Section, trigger: Trigger, tables: Sequence[TableInf
                 f"trigger {trigger.name}: {info.full_name}.{', '.join(unsent)} is generated and will not be in the webhooks",
                 f"compute it in the receiver; {_GENERATED}",
             )
+
+
+def _check_numbers(section: Section, trigger: Trigger, tables: Sequence[TableInfo]) -> None:
+    """Templates read numbers from JSON, where those of these types have no point when they are whole."""
+    for option, expression in trigger.templates.expressions if trigger.templates is not None else ():
+        for info in tables:
+            types = dict(zip(info.columns, info.type_oids, strict=True))
+            asked = sorted(f"{root}.{name}" for root, name in expression.computed if types.get(name) in _WITH_POINT)
+            if asked:
+                section.warning(
+                    "number",
+                    f"{_place(trigger, option)}it calculates with {', '.join(asked)} of {info.full_name}: without a point in its "
+                    "value that is a whole number here, of which 7 / 2 is 3, and 7 * 1.5 an error",
+                    f"write double({asked[0]})",
+                )
+                break
 
 
 def _check_identity(section: Section, trigger: Trigger, info: TableInfo, catalog: Catalog) -> None:

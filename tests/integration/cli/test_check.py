@@ -59,6 +59,17 @@ def test_columns_and_old_rows_that_templates_ask_for(database: Database, tmp_pat
     assert "it asks for old.email" in identity["what"]
 
 
+def test_templates_that_calculate_with_numbers_that_may_have_no_point(database: Database, tmp_path: Path) -> None:
+    database.execute("CREATE TABLE users (id int PRIMARY KEY, price numeric, score float8)")
+    payload = {"a": "${ new.price * 1.19 }", "b": "${ double(new.score) * 1.5 + double(new.id) }", "c": "${ new.price }"}
+    config = write_config(tmp_path, database.tcp_dsn, {"a": {**TRIGGER, "type": "DB_INSERT", "payload": payload}})
+    result = check(config)
+    assert result.code == 0
+    (number,) = result.found("warning", "number")
+    assert "it calculates with new.price of public.users" in number["what"]
+    assert number["fix"] == "write double(new.price)"
+
+
 @pytest.mark.matrix
 def test_all_is_well_and_nothing_is_changed(database: Database, tmp_path: Path) -> None:
     database.execute(USERS)

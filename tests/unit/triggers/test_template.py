@@ -69,7 +69,7 @@ def body(payload: Any, data: bytes = ROW, kind: Kind = Kind.DATABASE, type: str 
         ("${ event.time }", '"2023-11-14T22:13:20.123456Z"'),
         ("${ event.subject + event.source + event.table + event.schema + event.database }",
          '"public.orders/7cdcd/shop/mainorderspublicmain"'),
-        ("${ event.key }", '"public.orders/7"'),
+        ("${ event.key }", '"7"'),
         ("${ event.txid }", "7345"),
         ("${ type }", '"DB_UPDATE"'),
         ("${ duration('90s') }", '"90s"'),
@@ -125,8 +125,9 @@ def test_other_kinds_see_their_own_roots() -> None:
         body("at ${ data.scheduled }", b'{"schedule": "* * * * *", "scheduled": "now"}', Kind.SCHEDULE, "SCHEDULE")
         == '"at now"'
     )
-    file = b'{"store": "up", "path": "a/b.txt", "size": 3, "type": "file"}'
-    assert body("${ event.store }: ${ file.path }, ${ file.size }", file, Kind.STORAGE, "FILE_CREATE") == '"up: a/b.txt, 3"'
+    file = b'{"store": "up", "path": "a/b.txt", "size": 3, "type": "file", "before": {"size": 2}}'
+    text = "${ event.store }: ${ file.path }, ${ file.size - old.size }"
+    assert body(text, file, Kind.STORAGE, "FILE_UPDATE") == '"up: a/b.txt, 1"'
 
 
 def test_an_insert_has_no_old_row_and_a_delete_no_new_one() -> None:
