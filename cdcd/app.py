@@ -128,7 +128,7 @@ class Daemon:
             on_unstorable=unstorable,
             deadline=config.limits.shutdown,
         )
-        following = Following(project, index.wanted, config.limits.max_chain)
+        following = Following(project, index.wanted, config.limits)
         engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed, following=following)
         wanted = {trigger.config.database for trigger in triggers}
         for database in config.databases.values():
@@ -152,13 +152,16 @@ class Daemon:
             project,
             index,
             engine,
+            recorder,
             Inbox(dsn, schema),
             Inbox(dsn, schema),
+            Reads(dsn, schema),
             clock,
             failed,
             waiting.matched,
             largest=config.limits.payload,
         )
+        recorder.accompanied.append(queue)
         server: list[Part] = [] if config.server is None else [make_server(config, dsn, waiting, queue.wake, clock, failed)]
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [

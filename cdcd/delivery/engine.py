@@ -75,7 +75,7 @@ class Engine:
         self._backlog = backlog
         self._clock = clock
         self._look_again = look_again
-        self._following = following or Following("", lambda _: False, limits.max_chain)
+        self._following = following or Following("", lambda _: False, limits)
         self.dispatcher = Dispatcher((trigger.config for trigger in self._triggers.values()), limits)
         self._tasks = Tasks(self.name, failed)
         self._teller = Teller()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from cdcd.config.model import Limits
 from cdcd.delivery.answers import events_of
 from cdcd.event import Answer, Delivery, Event, Queued, Record
 from cdcd.triggers.cloudevents import Incoming, Malformed
@@ -24,6 +25,7 @@ from cdcd.triggers.payload import rfc3339
 LAST_RESORT = "dlq_"
 CAUSATION, CORRELATION, DEPTH = "causationid", "correlationid", "chaindepth"
 MOST_TOLD = 5  # reasons in one remark
+HEAD = 1024  # bytes, at most, of a last resort beside the data of what failed
 
 
 @dataclass(slots=True)
@@ -37,10 +39,11 @@ class Trouble:
 class Following:
     """`wanted` tells whether any enabled trigger wants a custom type."""
 
-    def __init__(self, project: str, wanted: Callable[[str], bool], max_chain: int) -> None:
+    def __init__(self, project: str, wanted: Callable[[str], bool], limits: Limits) -> None:
         self._source = f"cdcd/{project}"
         self._wanted = wanted
-        self._max_chain = max_chain
+        self._max_chain = limits.max_chain
+        self._largest = limits.payload
 
     def answered(self, record: Record, answer: Answer, now: float) -> Trouble | None:
         """Give `record`, of a success, the events of its answer, and a remark on those that cannot be queued: then they are
@@ -82,10 +85,11 @@ class Following:
             record.reason = f"{record.reason}; not queued: {why}"
             return Trouble([why], depth)
         event = delivery.event
+        kept = bool(event.data) and not delivery.unstorable and len(event.data) + HEAD <= self._largest
         data = b'{"event_id":"%s","event_type":%s,"event_payload":%s,"event_timestamp":"%s","event_name":%s}' % (
             delivery.id.encode(),
             orjson.dumps(event.type),
-            b"null" if delivery.unstorable or not event.data else event.data,
+            event.data if kept else b"null",
             rfc3339(event.time),
             orjson.dumps(delivery.trigger),
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cdcd.config.model import Retries, Secret
+from cdcd.config.model import Limits, Retries, Secret
 from cdcd.delivery.answers import events_of
 from cdcd.delivery.following import Following
 from cdcd.delivery.outcome import classify
@@ -113,7 +113,7 @@ def test_the_last_resort_has_the_form_that_is_shown() -> None:
     about.id, about.trigger = ID, "NAME"
     about.event.type, about.event.time, about.event.data = "DB_INSERT", TRANSACTION.time, b'{"db": "main"}'
     record = Record(about, Status.FAILED, False)
-    Following("shop", lambda kind: kind == "dlq_NAME", 16).failed(record, 0.0)
+    Following("shop", lambda kind: kind == "dlq_NAME", Limits()).failed(record, 0.0)
     assert json.dumps(json.loads(record.follows[0].data)) == json.dumps(shown)
 
 

@@ -1,5 +1,6 @@
 """What follows from a delivery's end is queued in the commit that records it: both or neither, and once."""
 
+from cdcd.config.model import Limits
 from cdcd.delivery.following import Following
 from cdcd.event import Queued, Record, Status
 from cdcd.store.inbox import enqueue
@@ -7,7 +8,7 @@ from cdcd.store.recorder import WAKE
 from tests.integration.store.shop import PROJECT, delivery, final, shop, staged
 from tests.postgres import Database
 
-FOLLOWING = Following(PROJECT, lambda kind: kind == "dlq_welcome", 16)
+FOLLOWING = Following(PROJECT, lambda kind: kind == "dlq_welcome", Limits())
 
 
 def last_resort(record: Record) -> None:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from cdcd.config.model import Limits
 from cdcd.delivery.answers import events_of, headers_of, may_carry
 from cdcd.delivery.following import Following
 from cdcd.event import Answer, Delivery, Event, Record, Status
@@ -33,8 +34,8 @@ def record(status: Status = Status.PROCESSED, **extensions: str | int) -> Record
     return Record(delivery, status, False, reason="no" if status is Status.FAILED else "")
 
 
-def following(*wanted: str, max_chain: int = 16) -> Following:
-    return Following("p", lambda kind: kind in wanted, max_chain)
+def following(*wanted: str, payload: int = 10_000) -> Following:
+    return Following("p", lambda kind: kind in wanted, Limits(payload=payload))
 
 
 def headers(**given: str) -> CIMultiDictProxy[str]:
@@ -170,8 +171,10 @@ def test_a_last_resort_only_where_it_is_wanted() -> None:
     }
 
 
-def test_the_last_resort_of_what_cannot_be_stored_has_no_payload() -> None:
-    it = record(Status.FAILED)
-    it.delivery.unstorable = True
-    following("dlq_t").failed(it, NOW)
-    assert orjson.loads(it.follows[0].data)["event_payload"] is None
+def test_the_last_resort_of_what_cannot_be_stored_or_sent_has_no_payload() -> None:
+    unstorable, large = record(Status.FAILED), record(Status.FAILED)
+    unstorable.delivery.unstorable = True
+    following("dlq_t").failed(unstorable, NOW)
+    following("dlq_t", payload=1000).failed(large, NOW)
+    for it in (unstorable, large):
+        assert orjson.loads(it.follows[0].data)["event_payload"] is None
