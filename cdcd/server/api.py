@@ -33,20 +33,22 @@ def make_server(config: Config, dsn: str, waiting: Waiting, wake: Callable[[], N
     intake = Intake(Inbox(dsn, schema), wake, failed)
     schedule = Schedule(dsn, schema)
     queueing = Queueing(config.project, compile_rules(config), intake, waiting, clock, config.limits.payload)
+    events = Events(queueing, schedule)
     return Server(
         config.server,
-        table(config.project, queueing, schedule),
+        table(events, SpaceCloud(config.project, queueing)),
         Tokens(config.secrets, config.project, clock),
+        events,
         waiting,
-        (intake, schedule),
+        intake,
+        schedule,
         largest=config.limits.payload,
         in_flight_bytes=config.limits.in_flight_bytes,
     )
 
 
-def table(project: str, queueing: Queueing, schedule: Schedule) -> Table:
+def table(events: Events, space_cloud: SpaceCloud) -> Table:
     """All routes."""
-    events, space_cloud = Events(queueing, schedule), SpaceCloud(project, queueing)
     document = orjson.dumps(description(__version__))
 
     async def describe(_: Call) -> Reply:

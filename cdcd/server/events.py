@@ -7,7 +7,7 @@ import re
 
 import orjson
 
-from cdcd.server.auth import require_role
+from cdcd.server.auth import Claims, require_role
 from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.queueing import LONGEST_WAIT, Queueing
 from cdcd.server.reading import LONGEST_ID, read_events
@@ -21,6 +21,7 @@ OPERATORS = ("admin", "operator")
 MOST_LISTED, LISTED = 1000, 100
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)  # RFC 7240, 4.3
 _FROM_THE_START = (0, -1)
+_PLAIN = {"content-type": "application/json"}
 
 
 class Events:
@@ -56,6 +57,15 @@ class Events:
         return Reply(
             200, orjson.dumps({"ids": taken.ids, "result": response}), headers={"Preference-Applied": f"wait={wait:g}"}
         )
+
+    def start(self, body: bytes, claims: Claims) -> "tuple[list[bytes], asyncio.Future[set[str]]]":
+        """`POST /v1/events` with JSON that nobody waits for: the ids as JSON text within quotes, and when it is durable. Raises Problem."""
+        now = self._queueing.now()
+        reasons = Reasons()
+        asked = read_events(_PLAIN, body, now, reasons)
+        self._queueing.check(asked, claims, reasons)
+        ids, done = self._queueing.start(asked, now)
+        return [orjson.dumps(identity)[1:-1] for identity in ids], done
 
     async def scheduled(self, call: Call) -> Reply:
         """`GET /v1/events/scheduled`."""

@@ -38,6 +38,7 @@ class Intake:
         self._tasks = Tasks("server.intake", failed)
         self._waiting: deque[_Unit] = deque()
         self._running = False
+        self._task: asyncio.Task[None] | None = None
         self.groups = 0
 
     def put(self, events: Sequence[Queued]) -> asyncio.Future[set[str]]:
@@ -46,8 +47,13 @@ class Intake:
         self._waiting.append(_Unit(events, sum(len(event.data) for event in events), done))
         if not self._running:
             self._running = True
-            self._tasks.spawn(self._run(), "write")
+            self._task = self._tasks.spawn(self._run(), "write")
         return done
+
+    async def drained(self, within: float) -> None:
+        """Return when everything was committed, or after so many seconds."""
+        if self._running and self._task is not None:
+            await asyncio.wait({self._task}, timeout=within)
 
     async def close(self) -> None:
         """What was not committed is not answered."""

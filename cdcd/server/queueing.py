@@ -73,6 +73,11 @@ class Queueing:
         """Make them durable. Raises StoreUnavailable, StoreRefused, RowRefused."""
         return await self._put(self._events(asked, now))
 
+    def start(self, asked: Sequence[Asked], now: int) -> "tuple[list[str], asyncio.Future[set[str]]]":
+        """Begin to make them durable: their ids, and what ends as `Intake.put` does."""
+        events = self._events(asked, now)
+        return [event.id for event in events], self._intake.put(events)
+
     async def _put(self, events: Sequence[Queued]) -> Taken:
         new = await self._intake.put(events)
         return Taken([event.id for event in events], new)

@@ -35,7 +35,7 @@ LONGEST_KEY = 400
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
 SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
 T = TypeVar("T")
-_INEXACT = re.compile(rb"\d{16}|\d[.eE]")  # numbers that a parser into 64 bits may change
+_INEXACT = re.compile(rb"[\d.]{17}|\d[eE]")  # numbers that may have more digits than 64 bits hold
 
 
 @dataclass(slots=True, frozen=True)

@@ -47,19 +47,25 @@ class Reply(web.StreamResponse):
             transport.abort()
             raise ConnectionResetError("the client does not read")
         self._keeps = self._keeps and bool(request.keep_alive)
-        head = _head(self._code, self._kind, int(time.time()))
-        if self._more:
-            head += "".join(f"{name}: {value}\r\n" for name, value in self._more.items()).encode("latin-1")
+        more = self._more
         if not self._keeps:
-            head += b"Connection: close\r\n"
+            more = {**(more or {}), "Connection": "close"}
         elif request.version < HttpVersion11:
-            head += b"Connection: keep-alive\r\n"
-        body = b"" if request.method == "HEAD" else self._bytes
-        transport.write(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(self._bytes), body))
+            more = {**(more or {}), "Connection": "keep-alive"}
+        answer = whole(self._code, self._bytes, self._kind, more)
+        transport.write(answer[: len(answer) - len(self._bytes)] if request.method == "HEAD" else answer)
         return None
 
     async def write_eof(self, data: Any = b"") -> None:
         """Everything is written already."""
+
+
+def whole(status: int, body: bytes, kind: str = JSON, headers: Mapping[str, str] | None = None) -> bytes:
+    """A whole answer on the wire."""
+    head = _head(status, kind, int(time.time()))
+    if headers:
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+    return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
 
 
 @lru_cache(maxsize=256)

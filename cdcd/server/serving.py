@@ -10,21 +10,20 @@ The rules:
 import asyncio
 import logging
 import traceback
-from collections.abc import Sequence
 from pathlib import PurePath
-from typing import cast
 
 import structlog
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen, CdcdError, TransientError
 from cdcd.server import spacecloud
 from cdcd.server.auth import Tokens
+from cdcd.server.connections import Connection, Connections, Known, Lane
+from cdcd.server.events import Events
 from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
-from cdcd.server.replies import Reply
+from cdcd.server.replies import Reply, whole
 from cdcd.server.routes import Call, Route, Table
 from cdcd.server.waiting import Waiting
 from cdcd.store.connection import RowRefused
@@ -54,19 +53,24 @@ class Server:
         address: Address,
         table: Table,
         tokens: Tokens,
+        events: Events,
         waiting: Waiting,
-        closing: Sequence[Intake | Schedule],
+        intake: Intake,
+        schedule: Schedule,
         *,
         largest: int,
         in_flight_bytes: int,
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
-        """`largest` is `limits.payload`; `closing` is closed at the end."""
+        """`largest` is `limits.payload`; `intake` and `schedule` are closed at the end."""
         self.address = address
         self._table = table
         self._tokens = tokens
+        self._events = events
         self._waiting = waiting
-        self._closing = closing
+        self._intake = intake
+        self._schedule = schedule
+        self._lane = Lane("POST", "/v1/events", self._take_known)
         self._largest = largest + BESIDE_PAYLOAD
         self._room = max(in_flight_bytes, self._largest)
         self._most_connections = most_connections
@@ -78,9 +82,10 @@ class Server:
         """Listen. Raises CannotListen."""
         if self._runner is not None:
             return
-        server = _Connections(
+        server = Connections(
             self._handle,
             self._most_connections,
+            self._lane,
             access_log=None,
             logger=_quiet,
             keepalive_timeout=IDLE,
@@ -111,39 +116,62 @@ class Server:
         runner, self._runner = self._runner, None
         if runner is not None:
             self._waiting.stop()
+            self._lane.open = False
+            await self._intake.drained(STOP_WITHIN)
             await runner.cleanup()
-        for each in self._closing:
-            await each.close()
+        await self._intake.close()
+        await self._schedule.close()
 
     # Requests
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         route: Route | None = None
+        reply: Reply
         try:
-            try:
-                route, parameters = self._table.find(request.method, request.rel_url.raw_path)
-                claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
-                call = Call(request, claims, parameters)
-                if not route.body:
-                    return await route.handler(call)
-                return await self._with_body(route, call)
-            except Problem:
-                raise
-            except RowRefused as error:
-                raise Problem(422, "nothing was queued", [Reason(f"the event store refuses it: {error}")]) from error
-            except TransientError as error:
-                raise Problem(503, "the event store is not available", headers={"Retry-After": "1"}) from error
-            except CdcdError as error:
-                log.error("server.failed", route=_shown(route), error=str(error), hint=error.hint)
-                raise Problem(503, "the event store cannot be used", headers={"Retry-After": "60"}) from error
-            except Exception as error:
-                log.error("server.failed", route=_shown(route), error=type(error).__name__, hint=_place(error))
-                raise Problem(500, "cdcd made a mistake; its log says more") from error
-        except Problem as problem:
+            route, parameters = self._table.find(request.method, request.rel_url.raw_path)
+            claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
+            call = Call(request, claims, parameters)
+            reply = await (self._with_body(route, call) if route.body else route.handler(call))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is answered, and told when it is a mistake of ours
+            problem = _problem(error, route)
             close = request.can_read_body and not request.content.is_eof()  # what is left of the body is not read
             if route is not None and route.space_cloud:
-                return spacecloud.error_reply(problem, close=close)
-            return Reply(problem.status, problem.body(), TYPE, problem.headers, close=close)
+                reply = spacecloud.error_reply(problem, close=close)
+            else:
+                reply = Reply(problem.status, problem.body(), TYPE, problem.headers, close=close)
+        if isinstance(request.protocol, Connection):
+            request.protocol.handled(request, reply.status < 400)
+        return reply
+
+    # The lane
+
+    def _take_known(self, known: Known, body: bytes) -> "asyncio.Future[bytes] | None":
+        """One more request like those before."""
+        size = len(body)
+        if size > self._room or size > self._largest:
+            return None
+        try:
+            ids, done = self._events.start(body, self._tokens.claims(known.authorization))
+        except Problem:
+            return None  # told the other way
+        self._room -= size
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def committed(done: "asyncio.Future[set[str]]") -> None:
+            self._room += size
+            if answer.done():
+                return
+            if done.cancelled():
+                answer.cancel()
+            elif (error := done.exception()) is not None:
+                assert isinstance(error, Exception)
+                problem = _problem(error, None)
+                answer.set_result(whole(problem.status, problem.body(), TYPE, problem.headers))
+            else:
+                answer.set_result(whole(202, b'{"ids":["%s"]}' % b'","'.join(ids)))
+
+        done.add_done_callback(committed)
+        return answer
 
     async def _with_body(self, route: Route, call: Call) -> Reply:
         """Read the body within all bounds; its bytes count until the answer."""
@@ -189,22 +217,19 @@ class Server:
         return Problem(413, f"the body has more than {self._largest} bytes (limits.payload and {BESIDE_PAYLOAD})")
 
 
-class _Connections(web.Server):
-    """As many connections as are allowed; one more is told so and closed."""
-
-    def __init__(self, handler: object, most: int, **options: object) -> None:
-        super().__init__(handler, **options)  # type: ignore[arg-type]  # passed on as they are
-        self._most = most
-
-    def __call__(self) -> RequestHandler:
-        return super().__call__() if len(self._connections) < self._most else _Full()  # type: ignore[return-value]
-
-
-class _Full(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        taken = cast(asyncio.Transport, transport)
-        taken.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        taken.close()
+def _problem(error: Exception, route: Route | None) -> Problem:
+    """What is answered when a request raised this."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RowRefused):
+        return Problem(422, "nothing was queued", [Reason(f"the event store refuses it: {error}")])
+    if isinstance(error, TransientError):
+        return Problem(503, "the event store is not available", headers={"Retry-After": "1"})
+    if isinstance(error, CdcdError):
+        log.error("server.failed", route=_shown(route), error=str(error), hint=error.hint)
+        return Problem(503, "the event store cannot be used", headers={"Retry-After": "60"})
+    log.error("server.failed", route=_shown(route), error=type(error).__name__, hint=_place(error))
+    return Problem(500, "cdcd made a mistake; its log says more")
 
 
 def _shown(route: Route | None) -> str:

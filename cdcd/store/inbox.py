@@ -1,6 +1,6 @@
 """The queue of custom events: how they come in, and which of them are due.
 
-The rule: an event is accepted when `put` has returned, and leaves `queued` in the commit that stages its deliveries.
+The rule: an event is accepted when `put` has returned, and leaves `queued` in the commit that settles its last delivery.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,11 +10,11 @@ import orjson
 
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Queued
-from cdcd.store.arrays import TextArray, integers, jsons, texts, timestamps
+from cdcd.store.arrays import integers, jsons, texts, timestamps, words
 from cdcd.store.connection import Session, translated
 from cdcd.store.writer import Effect
 
-BATCH = 500  # events that are matched and staged in one commit
+BATCH = 500  # events that are read at once, of those for now and of scheduled ones each
 BATCH_BYTES = 16 * 1024 * 1024  # of their data
 
 
@@ -45,10 +45,10 @@ class Inbox:
             await self._session.fetch("wake")
         return {row[0] for row in rows}
 
-    async def take(self, now: float, largest: int) -> Due:
-        """What is due at `now` (wall-clock seconds): too late to cancel it from here on. `largest`: bytes of data."""
+    async def take(self, now: float, largest: int, held: Sequence[str] = ()) -> Due:
+        """What is due at `now` (wall-clock seconds), but for `held` (ids): too late to cancel it from here on. `largest`: bytes."""
         moment = timestamps([int(now * 1_000_000)])
-        rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest)
+        rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest, texts(list(held)))
         upcoming = [] if rows else await self._session.fetch("queue_next", moment)
         events: list[Queued] = []
         oversize: dict[str, int] = {}
@@ -83,8 +83,8 @@ def enqueue(events: Sequence[Queued]) -> Effect:
         (
             texts([event.id for event in events]),
             timestamps([event.due for event in events]),
-            texts([event.type for event in events]),
-            texts([event.source for event in events]),
+            words([event.type for event in events]),
+            words([event.source for event in events]),
             texts([event.subject for event in events]),
             texts([event.key for event in events]),
             jsons([event.data for event in events]),
@@ -96,7 +96,6 @@ def enqueue(events: Sequence[Queued]) -> Effect:
     )
 
 
-def dequeue(events: Sequence[Queued]) -> Effect:
-    """The statement that takes these from the queue, for the commit that stages their deliveries."""
-    ids: TextArray = texts([event.id for event in events])
-    return Effect("dequeue", (ids,))
+def dequeue(events: Sequence[str]) -> Effect:
+    """The statement that takes these (ids) from the queue, for the commit that settles their deliveries."""
+    return Effect("dequeue", (texts(events),))
