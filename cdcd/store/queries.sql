@@ -378,24 +378,24 @@ SELECT s.name, extract(epoch FROM s.seen_from)::float8, extract(epoch FROM s.loo
 FROM stores s ORDER BY s.name;
 
 -- name: tree
--- What a store held, a page at a time in the order of the index: path, and kind, size, time, inode and hash packed as
--- `cdcd.sources.files.tree` packs them; and the hash of the path, from which the next page goes on.
-SELECT t.path,
-       CASE t.kind WHEN 'dir' THEN '\x01'::bytea ELSE '\x00'::bytea END
-         || int8send(t.size) || int8send(t.mtime_ns) || int8send(t.inode) || coalesce(t.sha256, ''),
-       sha256(t.path)
-FROM trees t WHERE t.store = $1::text AND sha256(t.path) > $2::bytea ORDER BY t.store, sha256(t.path) LIMIT $3::integer;
+-- What a store held, a page at a time in the order of the index: path, kind, size, time, inode, hash.
+SELECT t.path, t.kind = 'dir', t.size, t.mtime_ns, t.inode, t.sha256
+FROM trees t
+WHERE t.store = $1::text AND CASE WHEN length(t.path) <= 1000 THEN t.path ELSE '\x00'::bytea || sha256(t.path) END > $2::bytea
+ORDER BY t.store, CASE WHEN length(t.path) <= 1000 THEN t.path ELSE '\x00'::bytea || sha256(t.path) END LIMIT $3::integer;
 
 -- name: tree_keep
 -- Entries of a store as they are now.
 INSERT INTO trees (store, path, kind, size, mtime_ns, inode, sha256)
 SELECT $1::text, n.* FROM unnest($2::bytea[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[]) AS n
-ON CONFLICT (store, sha256(path)) DO UPDATE
+ON CONFLICT (store, (CASE WHEN length(path) <= 1000 THEN path ELSE '\x00'::bytea || sha256(path) END)) DO UPDATE
 SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, sha256 = excluded.sha256;
 
 -- name: tree_forget
 -- Entries of a store that are gone.
-DELETE FROM trees t USING unnest($2::bytea[]) AS n(path) WHERE t.store = $1::text AND sha256(t.path) = sha256(n.path);
+DELETE FROM trees t USING unnest($2::bytea[]) AS n(path)
+WHERE t.store = $1::text AND CASE WHEN length(t.path) <= 1000 THEN t.path ELSE '\x00'::bytea || sha256(t.path) END
+                           = CASE WHEN length(n.path) <= 1000 THEN n.path ELSE '\x00'::bytea || sha256(n.path) END;
 
 -- name: schedules
 -- How far each schedule has ticked, in seconds since the Unix epoch, and of which schedule that was said.

@@ -5,6 +5,7 @@ An entry is packed bytes (`cdcd.sources.files.tree`): kind, size, time, inode, a
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from struct import Struct
 
 from cdcd.store.arrays import bigints, byteas, words
@@ -12,7 +13,9 @@ from cdcd.store.connection import Session
 from cdcd.store.writer import Effect
 
 PAGE = 50_000
+LONGEST = 1000  # bytes of a path that the index holds as it is
 _ENTRY = Struct(">Bqqq")
+_pack = _ENTRY.pack
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,10 +42,14 @@ class Trees:
         after = b""
         while True:
             rows = await self._session.fetch("tree", store, after, PAGE)
-            yield [(path, entry) for path, entry, _ in rows]
+            yield [
+                (path, _pack(kind, size, mtime, inode) if content is None else _pack(kind, size, mtime, inode) + content)
+                for path, kind, size, mtime, inode, content in rows
+            ]
             if len(rows) < PAGE:
                 return
-            after = rows[-1][2]
+            last = rows[-1][0]
+            after = last if len(last) <= LONGEST else b"\0" + sha256(last).digest()
 
     async def close(self) -> None:
         """Close the connection; the next call makes another."""

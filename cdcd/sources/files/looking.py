@@ -168,10 +168,14 @@ class Looker:
                         if entry is None:
                             continue
                         seen.append(name)
-                        matched += old is not None
-                        if taken is not None:
+                        if old is not None:
+                            matched += 1
+                        if entry == old:
+                            if entry[0] == 0:
+                                continue
+                        elif taken is not None:
                             taken.append((path, entry))
-                        elif entry != old:
+                        else:
                             compare(path, old, entry, Hint.FOUND)
                         if entry[0] == 1 and recursive and (deep or old is None or old[0] != 1) and not self._closed(path):
                             if follow:

@@ -12,10 +12,11 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import stat_result
-from struct import Struct
+from struct import Struct, error
 
 _ENTRY = Struct(">Bqqq")
-_INODE = Struct(">q")
+_pack = _ENTRY.pack
+_FORM, _FILE, _DIRECTORY = stat.S_IFMT(0xFFFF), stat.S_IFREG, stat.S_IFDIR
 PLAIN = _ENTRY.size
 _STILL = 17  # bytes of kind, size and mtime
 _WRAP = 1 << 64
@@ -27,14 +28,18 @@ _TYPES = ("file", "dir")
 
 def pack(found: stat_result) -> bytes | None:
     """The entry for what `stat` found; None for what is neither file nor directory."""
-    mode, inode = found.st_mode, found.st_ino
-    if inode > _MOST:
-        inode -= _WRAP
-    if stat.S_ISREG(mode):
-        return _ENTRY.pack(0, found.st_size, max(-_MOST, min(found.st_mtime_ns, _MOST)), inode)
-    if stat.S_ISDIR(mode):
-        return _ENTRY.pack(1, 0, max(-_MOST, min(found.st_mtime_ns, _MOST)), inode)
-    return None
+    form = found.st_mode & _FORM
+    if form == _FILE:
+        kind, size = 0, found.st_size
+    elif form == _DIRECTORY:
+        kind, size = 1, 0
+    else:
+        return None
+    try:
+        return _pack(kind, size, found.st_mtime_ns, found.st_ino)
+    except error:  # a time beyond the year 2262, an inode's number beyond 63 bits
+        inode = found.st_ino
+        return _pack(kind, size, max(-_MOST, min(found.st_mtime_ns, _MOST)), inode - _WRAP if inode > _MOST else inode)
 
 
 def is_dir(entry: bytes) -> bool:
@@ -143,9 +148,17 @@ class Tree:
         return found
 
     def load(self, entries: Iterable[tuple[str, bytes]]) -> None:
-        """Keep many entries, in any order."""
+        """Keep many entries of an empty tree, in any order."""
+        directories = self._directories
         for path, entry in entries:
-            self.put(path, entry)
+            parent, _, name = path.rpartition("/")
+            try:
+                directories[parent][name] = entry
+            except KeyError:
+                directories[parent] = {name: entry}
+            if entry[0] == 1 and path not in directories:
+                directories[path] = {}
+            self.count += 1
 
 
 @dataclass(slots=True)

@@ -26,5 +26,5 @@ CREATE TABLE trees (
 COMMENT ON TABLE trees IS 'Files and directories as they were last settled. A change is written in the commit that stages its deliveries.';
 COMMENT ON COLUMN trees.path IS 'Relative to the store''s directory: the bytes of the path, which need not be UTF-8.';
 COMMENT ON COLUMN trees.inode IS 'st_ino, as a signed number.';
--- A path may be longer than an index entry can be.
-CREATE UNIQUE INDEX trees_path ON trees (store, sha256(path));
+-- A path may be longer than an entry of an index can be; no path has a NUL in it.
+CREATE UNIQUE INDEX trees_path ON trees (store, (CASE WHEN length(path) <= 1000 THEN path ELSE '\x00'::bytea || sha256(path) END));
