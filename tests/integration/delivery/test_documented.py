@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from cdcd.config.model import Limits, Retries, Secret
+from cdcd.config.model import Format, Limits, Retries, Secret
 from cdcd.delivery.answers import events_of
 from cdcd.delivery.following import Following
 from cdcd.delivery.outcome import classify
-from cdcd.event import Answer, Attempt, Delivered, GiveUp, Record, Retry, Status
+from cdcd.delivery.request import CONTENT_TYPE, STRUCTURED
+from cdcd.event import Answer, Attempt, Delivered, Delivery, Event, GiveUp, Record, Retry, Status
 from cdcd.replication.messages import Column, Relation
 from cdcd.replication.values import TypeInfo, codec
 from cdcd.sources.rows import Change
 from cdcd.sources.truncation import TRUNCATE, truncation_data
 from cdcd.triggers.cloudevents import Incoming
-from cdcd.triggers.payload import envelope
+from cdcd.triggers.payload import attributes, envelope, hasura
 from tests.integration.delivery.endpoints import KEY, delivery
 from tests.integration.delivery.test_interop import one_request
 from tests.unit.sources.rows import TRANSACTION, U, delete, insert, row, table, update
@@ -115,6 +116,27 @@ def test_the_last_resort_has_the_form_that_is_shown() -> None:
     record = Record(about, Status.FAILED, False)
     Following("shop", lambda kind: kind == "dlq_NAME", Limits()).failed(record, 0.0)
     assert json.dumps(json.loads(record.follows[0].data)) == json.dumps(shown)
+
+
+def welcome() -> Delivery:
+    """The delivery that the formats are shown with."""
+    change = CHANGES["An insert"]
+    event = Event(change.type, "cdcd/shop/main", change.subject, "42", change.transaction.time, change.data())
+    return Delivery(ID, "welcome", event, None)
+
+
+def test_the_hasura_format_is_what_the_code_makes() -> None:
+    made = json.loads(hasura(welcome(), 3))
+    assert json.dumps(json.loads(code("json", "Hasura"))) == json.dumps(made)
+
+
+def test_the_headers_of_binary_mode_are_what_the_code_makes() -> None:
+    assert code("http", "CloudEvents in binary mode") == "".join(f"{name}: {value}\n" for name, value in attributes(welcome()))
+
+
+def test_every_format_is_described() -> None:
+    told = dict(re.findall(r"^\| `([\w-]+)` \| [^|]+ \| `([\w/+]+)` \|", section("Formats"), re.MULTILINE))
+    assert told == {each: STRUCTURED if each is Format.CLOUDEVENTS else CONTENT_TYPE for each in Format}
 
 
 def test_every_field_is_described() -> None:
