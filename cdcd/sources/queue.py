@@ -1,7 +1,8 @@
 """The queue as a source: custom events that are due become deliveries.
 
 The rules:
-- an event leaves the queue in the commit that stages its deliveries, so it is matched once, whatever happens between;
+- the table `queued` is the durable copy, so a delivery needs no row before it is sent; the event leaves the table in the commit that
+  settles its last delivery. What a former life had under way is looked up by id before it is offered, as with the WAL;
 - an event that no trigger wants leaves too, and that is told;
 - nothing polls: whoever queues wakes the daemon, and the one timer rings for the next event that is due.
 """
@@ -21,6 +22,7 @@ from cdcd.event import Delivery, Event, Queued
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.sources.occurring import Parsed, deliveries_of, too_large
 from cdcd.store.inbox import Due, Inbox, dequeue
+from cdcd.store.reads import Reads
 from cdcd.store.writer import Effect
 from cdcd.triggers.ids import event_delivery_id
 from cdcd.triggers.matcher import Index, Match
@@ -34,10 +36,34 @@ MOST_TOLD = 1000  # types without a trigger that are told
 LARGEST = 16 * 1024 * 1024  # bytes of data: the default of limits.payload
 
 
-class Stage(Protocol):
+class Pipeline(Protocol):
     """Where deliveries go (the engine)."""
 
-    async def stage(self, deliveries: Sequence[Delivery], effects: Sequence[Effect] = ()) -> None: ...
+    def offer(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    async def room(self) -> None: ...
+
+
+class Committer(Protocol):
+    """Who writes what leaves the queue (the recorder): see `Accompanied`."""
+
+    def position_moved(self) -> None: ...
+
+
+class _Held:
+    """An event that is read and has deliveries that are not settled yet (their Checkpoint)."""
+
+    __slots__ = ("_id", "_settled", "_unsettled")
+
+    def __init__(self, identity: str, unsettled: int, settled: Callable[[str], None]) -> None:
+        self._id = identity
+        self._unsettled = unsettled
+        self._settled = settled
+
+    def settle(self) -> None:
+        self._unsettled -= 1
+        if not self._unsettled:
+            self._settled(self._id)
 
 
 class QueueSource:
@@ -49,9 +75,11 @@ class QueueSource:
         self,
         project: str,
         index: Index,
-        stage: Stage,
+        pipeline: Pipeline,
+        committer: Committer,
         inbox: Inbox,
         listener: Inbox,
+        reads: Reads,
         clock: Clock,
         failed: Failed,
         matched: Callable[[Queued, Sequence[Delivery]], None] | None = None,
@@ -59,12 +87,14 @@ class QueueSource:
         largest: int = LARGEST,
         look_every: float = LOOK_EVERY,
     ) -> None:
-        """`inbox` and `listener` are connections of its own. `largest`: bytes of data (`limits.payload`)."""
+        """`inbox`, `listener` and `reads` are connections of its own. `largest`: bytes of data (`limits.payload`)."""
         self._project = project
         self._index = index
-        self._stage = stage
+        self._pipeline = pipeline
+        self._committer = committer
         self._inbox = inbox
         self._listener = listener
+        self._reads = reads
         self._clock = clock
         self._matched = matched
         self._largest = largest
@@ -73,6 +103,10 @@ class QueueSource:
         self._woken = asyncio.Event()
         self._started = False
         self._unwanted: set[str] = set()
+        self._held: set[str] = set()  # ids: read, and still in the store's queue
+        self._settled: list[str] = []  # of these, to be taken from it
+        self._leaving: list[str] = []  # in the commit that is under way
+        self._look_up = True  # whether a former life may have recorded deliveries of what is read
 
     async def start(self) -> None:
         """Begin; what is due already goes first."""
@@ -82,10 +116,11 @@ class QueueSource:
             self._tasks.spawn(self._run(), "read")
 
     async def stop(self) -> None:
-        """What was read and is not staged yet is read again after the next start."""
+        """Read no more. What is not settled until the end is read again after the next start."""
         await self._tasks.cancel()
         await self._inbox.close()
         await self._listener.close()
+        await self._reads.close()
 
     def wake(self) -> None:
         """Something was queued."""
@@ -108,7 +143,9 @@ class QueueSource:
         while True:
             self._woken.clear()
             try:
-                due = await self._inbox.take(self._clock.now(), self._largest)
+                due = await self._inbox.take(self._clock.now(), self._largest, list(self._held))
+                failpoints.hit("queue.taken")
+                await self._offer(due)
             except StoreUnavailable as error:
                 log.warning("queue.unreachable", error=str(error), retry_in=wait)
                 await asyncio.sleep(wait)
@@ -116,10 +153,10 @@ class QueueSource:
                 continue
             wait = SHORTEST_WAIT
             if due.events:
-                failpoints.hit("queue.taken")
-                await self._take(due)
-                failpoints.hit("queue.staged")
+                failpoints.hit("queue.offered")
+                await self._pipeline.room()
             else:
+                self._look_up = False
                 await self._rest(due.next_due)
 
     async def _rest(self, next_due: float | None) -> None:
@@ -129,14 +166,43 @@ class QueueSource:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
-    async def _take(self, due: Due) -> None:
-        deliveries: list[Delivery] = []
-        for queued in due.events:
-            made = self.match(queued, due.oversize.get(queued.id, 0))
-            deliveries += made
+    async def _offer(self, due: Due) -> None:
+        made = [(queued, self.match(queued, due.oversize.get(queued.id, 0))) for queued in due.events]
+        known: set[str] = set()
+        if self._look_up and any(deliveries for _, deliveries in made):
+            known = await self._reads.known([(each.id, each.event.time) for _, deliveries in made for each in deliveries])
+        offered: list[Delivery] = []
+        for queued, deliveries in made:
+            self._held.add(queued.id)
             if self._matched is not None:
-                self._matched(queued, made)
-        await self._stage.stage(deliveries, (dequeue(due.events),))
+                self._matched(queued, deliveries)
+            fresh = [delivery for delivery in deliveries if delivery.id not in known]
+            if fresh:
+                held = _Held(queued.id, len(fresh), self._settled.append)
+                for delivery in fresh:
+                    delivery.checkpoint = held
+                offered += fresh
+            else:
+                self._settled.append(queued.id)
+        if self._settled:
+            self._committer.position_moved()
+        if offered:
+            self._pipeline.offer(offered)
+
+    # The recorder's side (Accompanied)
+
+    def effects_to_record(self) -> Sequence[Effect]:
+        """What is settled leaves the queue."""
+        if not self._settled:
+            return ()
+        self._leaving = self._settled.copy()
+        self._settled.clear()
+        return (dequeue(self._leaving),)
+
+    def effects_recorded(self) -> None:
+        """It has left."""
+        self._held.difference_update(self._leaving)
+        self._leaving = []
 
     def match(self, queued: Queued, oversize: int = 0) -> list[Delivery]:
         """One delivery for each trigger that wants the event. `oversize`: bytes of data that were not read."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from itertools import islice, takewhile
+from typing import Protocol
 
 import orjson
 import structlog
@@ -24,9 +25,9 @@ from cdcd.errors import StoreUnavailable
 from cdcd.event import Delivery, Event
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.sources.occurring import Parsed, deliveries_of
-from cdcd.sources.queue import Stage
 from cdcd.sources.ticks import Ticks
 from cdcd.store.schedules import Schedules, Ticked, forget_all_but, ticked
+from cdcd.store.writer import Effect
 from cdcd.triggers.ids import event_delivery_id
 from cdcd.triggers.matcher import TriggerSet
 from cdcd.triggers.occurrence import Occurrence
@@ -38,6 +39,12 @@ LOOK_EVERY = 60.0  # seconds
 TOO_FAR = 3 * 3600  # seconds: a last tick that lies further ahead was noted by a clock that was wrong, as cron takes it
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds until a store that is away is asked again
 BATCH = 500  # ticks that are staged in one commit, or counted before others get their turn
+
+
+class Stage(Protocol):
+    """Where deliveries go (the engine)."""
+
+    async def stage(self, deliveries: Sequence[Delivery], effects: Sequence[Effect] = ()) -> None: ...
 
 
 class _Scheduled:

@@ -296,16 +296,16 @@ ON CONFLICT DO NOTHING RETURNING id;
 
 -- name: queue_take
 -- Custom events that are due, those for now and scheduled ones by turns, each in order: as many as make so many bytes but at least
--- one; without the payload where it is too large.
+-- one; without the payload where it is too large. What is on its way already ($5) is left out.
 -- Scheduled ones are marked, so that they can be cancelled until then and not any more from then on; one that is just being
--- cancelled is passed over. The mark needs no flush of its own: it is durable when what is staged next is.
+-- cancelled is passed over.
 WITH at_once AS MATERIALIZED (
   SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, true AS taken,
          row_number() OVER (ORDER BY q.seq) AS place
-  FROM (SELECT * FROM queued WHERE at_once ORDER BY seq LIMIT $2::integer) AS q
+  FROM (SELECT * FROM queued WHERE at_once AND id NOT IN (SELECT unnest($5::text[])) ORDER BY seq LIMIT $2::integer) AS q
 ), locked AS MATERIALIZED (
-  SELECT q.* FROM queued q WHERE NOT q.at_once AND q.due_at <= ($1::timestamptz[])[1] ORDER BY q.due_at, q.seq LIMIT $2::integer
-  FOR UPDATE SKIP LOCKED
+  SELECT q.* FROM queued q WHERE NOT q.at_once AND q.due_at <= ($1::timestamptz[])[1] AND q.id NOT IN (SELECT unnest($5::text[]))
+  ORDER BY q.due_at, q.seq LIMIT $2::integer FOR UPDATE SKIP LOCKED
 ), scheduled AS (
   SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, q.taken,
          row_number() OVER (ORDER BY q.due_at, q.seq) AS place
@@ -316,7 +316,7 @@ WITH at_once AS MATERIALIZED (
     FROM (SELECT * FROM at_once UNION ALL SELECT * FROM scheduled) AS b
   ) AS d WHERE d.before = 0 OR d.before < $3::bigint
 ), marked AS (
-  UPDATE queued q SET taken = true FROM due d WHERE q.id = d.id AND NOT d.taken AND set_config('synchronous_commit', 'off', true) = 'off'
+  UPDATE queued q SET taken = true FROM due d WHERE q.id = d.id AND NOT d.taken
 )
 SELECT d.id, (extract(epoch FROM d.due_at) * 1000000)::bigint, d.type, d.source, d.subject, d.key,
        CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size
@@ -351,7 +351,7 @@ SELECT cancel($1::text);
 SELECT move($1::text, ($2::timestamptz[])[1]);
 
 -- name: dequeue
--- Custom events have become deliveries, which are in event_logs from this commit on.
+-- Custom events whose deliveries are settled: all of them are in event_logs, from this commit on at the latest.
 DELETE FROM queued WHERE id = ANY($1::text[]);
 
 -- name: queue_channel

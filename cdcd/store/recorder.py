@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -37,6 +38,18 @@ WAKE = Effect("wake", ())  # tells the queue's source, once the commit is there
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
 
 
+class Accompanied(Protocol):
+    """A source with statements of its own in the commits that settle its deliveries (the queue: what leaves it)."""
+
+    def effects_to_record(self) -> Sequence[Effect]:
+        """What goes into the commit of everything settled so far."""
+        ...
+
+    def effects_recorded(self) -> None:
+        """What was given last is committed."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class _Unit:
     """What must be in one commit: records, further statements, and who waits for it."""
@@ -49,7 +62,7 @@ class _Unit:
 class Recorder:
     """Makes records durable, in order, in groups. See the module's rule.
 
-    `tracked` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the
+    `tracked` and `accompanied` may be extended before the first record. `on_recorded` and `Tracked.position_recorded` are called after the
     commit, in the event loop; they must not raise. `on_state` is told the trouble when writing begins to fail or fails
     differently, and None when it is over. `on_unstorable` is shown a record that becomes `failed` for data that the store refuses,
     before it is written. `patience` bounds, in seconds, how long `start` waits for a store that is unavailable
@@ -74,6 +87,7 @@ class Recorder:
         deadline: float = 10.0,
     ) -> None:
         self.tracked = tracked
+        self.accompanied: list[Accompanied] = []
         self.deadline = deadline
         self.groups = 0
         self.recorded = 0
@@ -172,13 +186,17 @@ class Recorder:
                 if not record.was_staged and (checkpoint := record.delivery.checkpoint) is not None:
                     checkpoint.settle()
             moved = [(source, position) for source in self.tracked if (position := source.position_to_record()) is not None]
-            if records or moved or units:
+            effects = [effect for unit in units for effect in unit.effects]
+            for each in self.accompanied:
+                effects += each.effects_to_record()
+            if records or moved or units or effects:
                 failpoints.hit("recorder.before_commit")
-                effects = [effect for unit in units for effect in unit.effects]
                 await self._commit(records, [position for _, position in moved], effects)
                 failpoints.hit("recorder.committed")
                 for source, position in moved:
                     source.position_recorded(position)
+                for each in self.accompanied:
+                    each.effects_recorded()
                 if records:
                     self._on_recorded(records)
                 for unit in units:

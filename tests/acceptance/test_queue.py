@@ -187,7 +187,7 @@ async def test_what_is_wrong_is_refused_at_once(tmp_path: Path, database: Databa
 
 
 @pytest.mark.parametrize(
-    "failpoint", ["queue.taken", "recorder.before_commit", "recorder.committed", "queue.staged", "engine.taken", "engine.sent"]
+    "failpoint", ["queue.taken", "recorder.before_commit", "recorder.committed", "queue.offered", "engine.taken", "engine.sent"]
 )
 async def test_killed_at_any_step(tmp_path: Path, database: Database, failpoint: str) -> None:
     """Nothing is lost, each delivery keeps its id, and each is recorded once."""
