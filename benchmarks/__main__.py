@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, files, isolation, latency, memory, queue, throughput
+from benchmarks import capture, files, isolation, latency, memory, queue, schedule, throughput
 from benchmarks.harness import Figure, Server
 
 ALL: dict[str, Callable[..., list[Figure]]] = {
@@ -22,6 +22,7 @@ ALL: dict[str, Callable[..., list[Figure]]] = {
     "latency": latency.run,
     "isolation": isolation.run,
     "memory": memory.run,
+    "schedule": schedule.run,
     "files": files.run,
     "queue": queue.run,
 }
