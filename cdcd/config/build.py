@@ -1,5 +1,7 @@
 """Shapes without mistakes become the frozen values of `model`: defaults that depend on other options, paths, keys."""
 
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from cdcd.config.outline import routes_of
 from cdcd.config.quantities import host_and_port
 from cdcd.config.secrets import ADVISED, secret_key
 from cdcd.config.shape import ConfigShape, EventShape, IncludedShape, RetriesShape, StorageShape, TriggerShape, WebhookShape
-from cdcd.config.types import kind_of
+from cdcd.config.types import LAST_RESORT, kind_of
 
 
 def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[Document, IncludedShape]]) -> Config:
@@ -58,8 +60,20 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         events={name: _event(main, name, event or EventShape()) for name, event in shape.events.items()},
         server=Server(*host_and_port(shape.server.listen)) if shape.server is not None else None,
         path=path,
-        warnings=warnings,
+        warnings=(*warnings, *_last_resorts(triggers)),
     )
+
+
+def _last_resorts(triggers: Mapping[str, TriggerConfig]) -> Iterator[str]:
+    """Words on triggers that want the last resort of one that is not there."""
+    for trigger in triggers.values():
+        for kind in sorted(trigger.types):
+            name = kind.removeprefix(LAST_RESORT)
+            if name != kind and name not in triggers:
+                close = get_close_matches(name, triggers, n=1)
+                nearest = f"; did you mean {LAST_RESORT}{close[0]}?" if close else ""
+                where = f"{trigger.place('type')}: triggers.{trigger.name}.type"
+                yield f"{where}: no trigger is named {name}, so cdcd itself never queues {kind}{nearest}"
 
 
 def _secrets(main: Document) -> tuple[tuple[Secret, ...], tuple[str, ...]]:

@@ -13,6 +13,9 @@ BUILT_IN = (*DATABASE_TYPES, *STORAGE_TYPES, SCHEDULE_TYPE)
 TYPE = r"^[A-Za-z][A-Za-z0-9_.:/-]{0,99}$"
 """What a custom type looks like, as a regular expression."""
 
+LAST_RESORT = "dlq_"
+"""What stands before a trigger's name in the type of the event that a delivery of it queues when it has failed."""
+
 NEAR = 0.85  # a name that is so like a built-in one is a slip of the pen
 
 

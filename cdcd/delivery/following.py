@@ -7,8 +7,8 @@ The rules:
   it stands; deeper than `limits.max_chain` nothing follows any more;
 - what cannot be queued never changes the outcome: it is in the delivery's remark, and told.
 
-The last resort is Space Cloud's: `dlq_<trigger>`, when an enabled trigger wants that type. It is an event like any other; so one
-whose own trigger fails is followed by `dlq_dlq_<trigger>` only where a trigger wants exactly that.
+The last resort is Space Cloud's: `dlq_<trigger>`, when an enabled trigger wants that type. It is an event like any other, and a
+link of its chain: where the trigger for it fails too, the next is `dlq_` and that one's name, if any trigger wants that.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 import orjson
 
 from cdcd.config.model import Limits
+from cdcd.config.types import LAST_RESORT
 from cdcd.delivery.answers import events_of
 from cdcd.event import Answer, Delivery, Event, Queued, Record
 from cdcd.triggers.cloudevents import Incoming, Malformed
 from cdcd.triggers.payload import rfc3339
 
-LAST_RESORT = "dlq_"
 CAUSATION, CORRELATION, DEPTH = "causationid", "correlationid", "chaindepth"
 MOST_TOLD = 5  # reasons in one remark
 HEAD = 1024  # bytes, at most, of a last resort beside the data of what failed

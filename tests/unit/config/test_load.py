@@ -104,6 +104,17 @@ def test_a_weak_secret_is_warned_about(tmp_path: Path) -> None:
     )
 
 
+def test_the_last_resort_of_a_trigger_that_is_not_there_is_warned_about(tmp_path: Path) -> None:
+    """And nothing is said of one that is, also from another file."""
+    triggers = "triggers:\n  mail: {type: DB_INSERT, table: x, webhook: 'https://a'}\n"
+    for name, kind in (("a", "dlq_mail"), ("b", "dlq_a"), ("c", "dlq_mali")):
+        triggers += f"  {name}: {{type: {kind}, webhook: 'https://a'}}\n"
+    (warning,) = loaded(tmp_path, HEAD + triggers).warnings
+    assert warning.endswith(
+        "triggers.c.type: no trigger is named mali, so cdcd itself never queues dlq_mali; did you mean dlq_mail?"
+    )
+
+
 def test_secrets_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = "project: a\nsecrets: [{value: 0123456789abcdef01234567, kid: new}, {value: whsec_" + "A" * 32 + "}]\n"
     first, second = loaded(tmp_path, text).secrets
