@@ -13,7 +13,7 @@
     │   └── StoreUnavailable    the event store cannot be reached, or refuses writes for now (full, read-only, restarting)
     └── EventError              the owner of the data: this one event cannot become a request; recorded as `failed`
         ├── PayloadTooLarge     over `limits.payload`
-        ├── ExpressionError     a `when` or `key` expression raised
+        ├── ExpressionError     an expression raised: `when`, `key`, or one of the request's
         └── ValueNotJson        a value has no JSON form
 
 Foreign exceptions (psycopg, aiohttp, OSError) are translated once, at the boundary that met them, `from exc`.

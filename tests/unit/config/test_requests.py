@@ -163,3 +163,12 @@ def test_an_outline_has_the_expressions_of_the_whole(tmp_path: Path) -> None:
     assert first.config.place("payload.id.deeper[3]") == f"{tmp_path}/c.yaml:16:19"
     assert first.config.place("nothing") == first.config.where
     assert "from-" not in repr(config)
+
+
+def test_the_documented_trigger_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text("utf-8")
+    shown = page.partition("### The shape of the request")[2].partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "c.yaml").write_text(VALID + shown)
+    config = load(tmp_path / "c.yaml", {"SEARCH_TOKEN": "token"}, mistakes_of)
+    (trigger,) = compile_all(config)
+    assert ("new", "tags") in trigger.columns_used
