@@ -39,7 +39,8 @@ def setup(
         ),
     ] = False,
 ) -> None:
-    """Make the event store, the publications and the replication slots. What is there already stays.
+    """Make the event store, the publications and the replication slots; or the change log and its triggers. What is there already
+    stays.
 
     `cdcd run` does the same at its start, if its role may. Use this to do it beforehand, or `--print` to hand the SQL to
     whoever owns the database: then cdcd's own role needs LOGIN and REPLICATION, and nothing else.
@@ -79,7 +80,7 @@ def teardown(
     print_only: Annotated[bool, typer.Option("--print", help="Print the SQL that removes everything; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove the replication slots, the publications and the event store with all it recorded. Nothing of cdcd stays.
+    """Remove the replication slots, the publications, the change logs and the event store with all it recorded. Nothing of cdcd stays.
 
     Refused while a daemon runs. The embedded event store goes with its whole server.
 

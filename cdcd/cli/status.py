@@ -138,7 +138,9 @@ def _database(database: DatabaseReport, report: Report) -> list[tuple[str, Text]
         return [("not reached", Text(database.error, "magenta"))]
     rows: list[tuple[str, Text]] = []
     slot = database.slot
-    if slot is not None:
+    if database.capture == "triggers":
+        rows += _log(database, report)
+    elif slot is not None:
         state = Text("read", "green") if slot.active else Text("not read", "yellow")
         if slot.wal_status in ("unreserved", "lost"):
             state = Text(slot.wal_status, "bold red")
@@ -159,6 +161,22 @@ def _database(database: DatabaseReport, report: Report) -> list[tuple[str, Text]
         if trouble.fix:
             rows.append(("fix", Text(trouble.fix, "cyan")))
     return rows
+
+
+def _log(database: DatabaseReport, report: Report) -> list[tuple[str, Text]]:
+    """A database that is captured by triggers."""
+    log = database.log
+    if log is None:
+        return [("change log", Text("there is none yet; `cdcd run` or `cdcd setup` makes it", "yellow"))]
+    state = Text("read", "green") if log.readers else Text("not read", "yellow")
+    behind = f"{log.behind:,} changes not settled" if log.behind else "up to date"
+    if log.behind and log.oldest is not None:
+        behind += f", the oldest made {ago(report.at - log.oldest)} ago"
+    last = f"; last settled change {ago(report.at - database.settled_time)} ago" if database.settled_time else ""
+    return [
+        ("change log", Text.assemble(size(log.bytes), ", ", state)),
+        ("settled", Text(f"{behind}{last} ({log.settled} of {log.written})")),
+    ]
 
 
 def _triggers(report: Report, width: int) -> Table:

@@ -31,7 +31,7 @@ def migration_sql(schema: str, project: str, role: str | None = None) -> str:
     parts = [
         "BEGIN;",
         f"{_LOCK};",
-        f"CREATE SCHEMA {quoted(schema)}{owner};",
+        f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}{owner};",
         f"SET LOCAL ROLE {quoted(role)};" if role else "",
         f"SET LOCAL search_path = {quoted(schema)}, pg_temp;",
         *(text.strip() for _, _, text in migrations()),
@@ -89,7 +89,7 @@ async def _applied(connection: Connection, schema: str, project: str) -> set[int
     """The migrations that the schema has, empty when there is no store yet."""
     cursor = await connection.execute(
         "SELECT to_regclass(%s) IS NOT NULL, EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s)",
+        "WHERE n.nspname = %s AND NOT starts_with(c.relname::text, 'changes'))",  # a change log may be there
         (f"{quoted(schema)}.migrations", schema),
     )
     row = await cursor.fetchone()

@@ -31,7 +31,8 @@ class Standing:
 
 _LOOK = """
 SELECT to_regclass(%(meta)s) IS NOT NULL AND to_regclass(%(migrations)s) IS NOT NULL,
-       EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s),
+       EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s
+               AND NOT starts_with(c.relname::text, 'changes')),  -- a change log may be there
        coalesce((SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace n WHERE n.nspname = %(schema)s),
                 pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')),
        CASE WHEN pg_catalog.pg_is_in_recovery() THEN 'the server is a standby'

@@ -5,7 +5,7 @@ first change, so that a refusal leaves nothing behind.
 import asyncio
 from collections.abc import Sequence
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Capture, Config, Database
 from cdcd.errors import SourceNotReady, TransientError
 from cdcd.replication import publication, slot
 from cdcd.replication.errors import NotPermitted
@@ -18,6 +18,7 @@ from cdcd.store.standing import look
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.home import find_home
+from cdcd.upkeep.logged import look_at
 from cdcd.upkeep.provider import provider_of
 from cdcd.upkeep.server import address
 from cdcd.upkeep.slots import wrong_slot
@@ -51,6 +52,11 @@ async def look_before_first_run(config: Config) -> None:
 
 
 async def _look(config: Config, database: Database, triggers: Sequence[Trigger]) -> None:
+    if database.capture is Capture.TRIGGERS:
+        with translated(database):
+            async with await connect(database) as catalog:
+                await look_at(catalog, config, database, triggers)
+        return
     with translated(database):
         who = await identify_system(database.url)
         async with await connect(database) as catalog:

@@ -7,7 +7,7 @@ looked at side by side, so that an unreachable one costs its time-out once.
 import asyncio
 from collections.abc import Sequence
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Capture, Config, Database
 from cdcd.errors import CdcdError
 from cdcd.event import Position
 from cdcd.sources.translate import translated
@@ -16,6 +16,7 @@ from cdcd.upkeep.captured import check_captured
 from cdcd.upkeep.endpoints import check_endpoints
 from cdcd.upkeep.finding import Section
 from cdcd.upkeep.home import find_home
+from cdcd.upkeep.logged import check_log, recommend_triggers
 from cdcd.upkeep.server import check_server, reach, told
 from cdcd.upkeep.slots import check_slots
 from cdcd.upkeep.stored import check_store
@@ -71,12 +72,17 @@ async def _database(config: Config, database: Database, triggers: Sequence[Trigg
             if server is None:
                 return section
             async with server.connection:
+                if database.capture is Capture.TRIGGERS:
+                    with told(section, "changelog"):
+                        await check_log(section, server, config, triggers, known)
+                    return section
                 with told(section, "server"):
                     await check_server(section, server)
                 with told(section, "slot"):
                     await check_slots(section, server, known)
                 with told(section, "tables"):
                     await check_captured(section, server, config, triggers, known)
+                recommend_triggers(section)
     except CdcdError as error:
         section.unknown("database", str(error), error.hint)
     return section

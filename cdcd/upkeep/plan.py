@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from psycopg.conninfo import conninfo_to_dict
 
-from cdcd.config.model import Config, Database
+from cdcd.changelog.install import install_sql
+from cdcd.config.model import Capture, Config, Database
 from cdcd.config.tables import parse_table
 from cdcd.errors import SourceNotReady, SourceUnavailable, StoreRefused, StoreUnavailable
 from cdcd.replication import publication, slot
@@ -15,6 +16,7 @@ from cdcd.replication.errors import ReplicationError
 from cdcd.replication.quoting import identifier
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.walsender import Connection, identify_system
+from cdcd.sources.logged import names_of
 from cdcd.sources.opening import connect, refuse
 from cdcd.sources.tables import find_tables, insert_only_name
 from cdcd.sources.translate import translated
@@ -23,6 +25,7 @@ from cdcd.store.standing import look
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.home import find_home
+from cdcd.upkeep.logged import log_sql
 from cdcd.upkeep.provider import MARKS, SELF_HOSTED, Provider, provider_of
 from cdcd.upkeep.server import address
 
@@ -30,9 +33,13 @@ from cdcd.upkeep.server import address
 async def setup_sql(config: Config) -> tuple[str, list[str]]:
     """The SQL, and what could not be looked at. Raises SourceNotReady (tables), StoreRefused."""
     parts: list[str] = []
+    logs: list[str] = []
     unreached: list[str] = []
     for name, triggers in capturing(config).items():
         database = config.databases[name]
+        if database.capture is Capture.TRIGGERS:
+            logs.append(await _log(config, database, triggers, unreached))
+            continue
         try:
             with translated(database):
                 async with await connect(database) as catalog:
@@ -44,6 +51,7 @@ async def setup_sql(config: Config) -> tuple[str, list[str]]:
             lines = _everything(database, triggers)
         parts.append(_heading(config, database, lines))
     parts.append(await _store(config, unreached))
+    parts += logs  # behind the store, which makes their schema where both are in one database
     return "\n".join(part for part in parts if part) or "-- Nothing is missing.\n", unreached
 
 
@@ -54,6 +62,29 @@ def _heading(config: Config, database: Database, lines: Sequence[str]) -> str:
     dbname = _dbname(database)
     first = f"-- database {database.name}: run in {dbname} on {host}:{port}, as the owner of the tables (with REPLICATION) or a superuser"
     return "\n".join([first, *lines]) + "\n"
+
+
+async def _log(config: Config, database: Database, triggers: Sequence[Trigger], unreached: list[str]) -> str:
+    """What a database lacks that is captured by triggers."""
+    role = str(conninfo_to_dict(database.url).get("user") or "cdcd")
+    try:
+        with translated(database):
+            async with await connect(database) as catalog:
+                lines = await log_sql(catalog, config, database, triggers, catalog.info.user)
+    except (SourceUnavailable, SourceNotReady) as error:
+        if isinstance(error, SourceNotReady) and error.__cause__ is None:
+            raise  # the tables; otherwise the role, which may not be there yet
+        unreached.append(str(error))
+        names = names_of(config)
+        lines = [
+            "-- It could not be reached with the url of the configuration, so this is what it needs but for the triggers:",
+            f"-- CREATE ROLE {identifier(role)} LOGIN PASSWORD '...';",
+            install_sql(names, config.project, role),
+            "-- then once more: `cdcd setup --print`",
+        ]
+    host, port = address(database.url)
+    first = f"-- database {database.name}, captured by triggers: run in {_dbname(database)} on {host}:{port}, as the owner of the tables"
+    return "\n".join([first, *lines]) + "\n" if lines else ""
 
 
 async def _missing(config: Config, database: Database, triggers: Sequence[Trigger], catalog: Connection) -> list[str]:

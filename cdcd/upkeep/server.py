@@ -156,14 +156,19 @@ async def check_server(section: Section, server: Server) -> None:
             "the server is a standby: publications can only be made and changed on its primary",
             "give the primary's url, or run `cdcd setup --print` and its SQL on the primary",
         )
+    await _senders(section, server)
+    await _replication(section, server)
+    await check_any(section, server)
+
+
+async def check_any(section: Section, server: Server) -> None:
+    """What matters however changes are captured. Raises ReplicationError when the connection breaks."""
     if server.connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         section.warning(
             "encoding",
             "the database is encoded in SQL_ASCII: nothing keeps its texts UTF-8, and a row with one that is not fails its delivery",
             "move it to a database made with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
         )
-    await _senders(section, server)
-    await _replication(section, server)
     await _clock(section, server)
 
 

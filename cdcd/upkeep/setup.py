@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Capture, Config, Database
 from cdcd.errors import PositionLost, SourceNotReady, StoreRefused
 from cdcd.event import Position
 from cdcd.replication import slot
@@ -33,6 +33,7 @@ from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.beforehand import look_first
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.embedded import store_server
+from cdcd.upkeep.logged import prepare_log
 from cdcd.upkeep.slots import open_transactions, wrong_slot
 
 Tell = Callable[[str], None]
@@ -73,7 +74,8 @@ async def setup(config: Config, *, accept_gap: bool, tell: Tell) -> None:
             known = await reads.positions()
             for name, triggers in capturing(config).items():
                 database = config.databases[name]
-                position = await _prepare(config, database, triggers, known.get(name), accept_gap, tell)
+                prepare = prepare_log if database.capture is Capture.TRIGGERS else _prepare
+                position = await prepare(config, database, triggers, known.get(name), accept_gap, tell)
                 if position is not None and writer is not None:
                     await writer.write([], [position], time.time())
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Capture, Config, Database
 from cdcd.errors import CdcdError, PositionLost
 from cdcd.event import Position
 from cdcd.replication import slot
@@ -28,6 +28,7 @@ from cdcd.store.standing import look
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.check import capturing
 from cdcd.upkeep.home import Home, find_home
+from cdcd.upkeep.logged import LogReport, report_log
 from cdcd.upkeep.slots import open_transactions, reader
 from cdcd.upkeep.words import ago, size
 
@@ -62,7 +63,7 @@ class Trouble:
 class DatabaseReport:
     """A captured database. `lag_bytes`: written by the server and not settled yet; `settled_time`: of the last settled commit,
     wall-clock seconds. `others`: slots of other consumers that hold more WAL than ours. `error`: why it could not be looked at;
-    then `missing_slot` is None: not known."""
+    then `missing_slot` is None: not known. Captured by triggers, it has a `log` (None: not made yet) and neither slot nor LSNs."""
 
     name: str
     error: str = ""
@@ -74,6 +75,8 @@ class DatabaseReport:
     settled_time: float | None = None
     lag_bytes: int | None = None
     others: list[str] = field(default_factory=list)
+    capture: str = Capture.REPLICATION.value
+    log: LogReport | None = None
 
 
 @dataclass(slots=True)
@@ -196,14 +199,19 @@ async def _database(
     config: Config, name: str, triggers: Sequence[Trigger], known: Position | None, running: str | None
 ) -> DatabaseReport:
     database = config.databases[name]
-    report = DatabaseReport(database.name)
+    report = DatabaseReport(database.name, capture=database.capture.value)
+    by_log = database.capture is Capture.TRIGGERS
     if known is not None:
-        report.settled_lsn = format_lsn(known.settled)
+        report.settled_lsn = "" if by_log else format_lsn(known.settled)
         report.settled_time = known.time / 1e6 if known.time else None
     try:
         async with asyncio.timeout(REACH):
             with translated(database):
                 async with await connect(database, application_name="cdcd status") as catalog:
+                    if by_log:
+                        report.log, found = await report_log(catalog, config, database, triggers, known)
+                        report.trouble = [Trouble(what, fix) for what, fix in found]
+                        return report
                     state = await slot.inspect(catalog, database.slot)
                     report.trouble = await _trouble(catalog, config, database, triggers, known, state)
                     await _ask(catalog, report, known, running, state)

@@ -1,7 +1,7 @@
-"""`cdcd teardown`: removes slots, publications and event store, and leaves nothing of cdcd behind. A second run does nothing.
+"""`cdcd teardown`: removes slots, publications, change logs and event store, and leaves nothing of cdcd behind. A second run does nothing.
 
 The rule: nothing is touched while somebody uses any of it. First everything is looked at, then the store goes (its removal is
-refused while a daemon owns it), then slots and publications.
+refused while a daemon owns it), then slots and publications. A change log goes before the store, whose schema may be the same one.
 """
 
 import asyncio
@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cdcd.changelog.install import Installed, inspect, remove, remove_sql
+from cdcd.changelog.names import Names
 from cdcd.config.model import Config, Database
 from cdcd.demo.postgres import PostgresServer
 from cdcd.errors import SlotInUse, SourceUnavailable, StoreRefused, StoreUnavailable
 from cdcd.replication import publication, slot
 from cdcd.replication.walsender import Connection
+from cdcd.sources.logged import names_of
 from cdcd.sources.opening import connect
 from cdcd.sources.tables import insert_only_name
 from cdcd.sources.translate import translated
@@ -31,17 +34,20 @@ class Remains:
 
     slots: list[Database] = field(default_factory=list)
     publications: list[tuple[Database, str]] = field(default_factory=list)
+    logs: list[tuple[Database, Installed]] = field(default_factory=list)
     store: Home | None = None
     unreached: list[str] = field(default_factory=list)
+    names: Names = field(default_factory=lambda: Names("cdcd"))
 
     @property
     def nothing(self) -> bool:
-        return not (self.slots or self.publications or self.store)
+        return not (self.slots or self.publications or self.logs or self.store)
 
     def words(self) -> list[str]:
         """A line for each thing."""
         lines = [f"database {database.name}: replication slot {database.slot}" for database in self.slots]
         lines += [f"database {database.name}: publication {name}" for database, name in self.publications]
+        lines += [f"database {database.name}: change log and its triggers" for database, _ in self.logs]
         if self.store is not None:
             lines.append(f"event store, with every recorded delivery: {self.store.words}")
         return lines
@@ -53,6 +59,9 @@ class Remains:
             parts.append(f"-- in database {database.name}")
             parts += [f"{slot.drop_sql(each.slot)};" for each in self.slots if each is database]
             parts += [f"{publication.drop_sql(name)};" for each, name in self.publications if each is database]
+        for database, installed in self.logs:
+            parts.append(f"-- in database {database.name}")
+            parts += [f"{text};" for text in remove_sql(self.names, installed)]
         if self.store is not None and self.store.embedded:
             parts.append(f"-- the embedded event store:\n--   rm -r {self.store.directory}")
         elif self.store is not None:
@@ -62,12 +71,12 @@ class Remains:
 
 async def look_for(config: Config) -> Remains:
     """What there is. Raises SlotInUse and StoreRefused while a daemon runs, and for what is not ours."""
-    remains = Remains()
+    remains = Remains(names=names_of(config))
     for database in config.databases.values():
         try:
             with translated(database):
                 async with await connect(database, application_name="cdcd teardown") as catalog:
-                    await _look(catalog, database, remains)
+                    await _look(catalog, database, remains, config.project)
         except SourceUnavailable as error:
             remains.unreached.append(str(error))
     home = await asyncio.to_thread(find_home, config)
@@ -86,7 +95,7 @@ async def look_for(config: Config) -> Remains:
     return remains
 
 
-async def _look(catalog: Connection, database: Database, remains: Remains) -> None:
+async def _look(catalog: Connection, database: Database, remains: Remains, project: str) -> None:
     state = await slot.inspect(catalog, database.slot)
     if state is not None and not wrong_slot(database, catalog.info.dbname, state):
         if state.active_pid is not None:
@@ -99,10 +108,18 @@ async def _look(catalog: Connection, database: Database, remains: Remains) -> No
     for name in (database.publication, insert_only_name(database.publication)):
         if await publication.inspect(catalog, name) is not None:
             remains.publications.append((database, name))
+    installed = await inspect(catalog, remains.names)
+    if installed is not None and installed.project == project:
+        remains.logs.append((database, installed))
 
 
 async def teardown(config: Config, remains: Remains, tell: Tell) -> None:
     """Remove what was found. Raises StoreRefused, SlotInUse, PermanentError, SourceNotReady (not permitted)."""
+    for database, installed in remains.logs:  # before the store, whose schema may be theirs
+        with translated(database):
+            async with await connect(database, application_name="cdcd teardown") as catalog:
+                await remove(catalog, remains.names, installed)
+                tell(f"database {database.name}: change log and its triggers removed")
     home = remains.store
     if home is not None and home.embedded:
         assert home.directory is not None
