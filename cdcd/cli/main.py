@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cdcd import __version__
-from cdcd.cli import check, demo, prepare, receive, run, status
+from cdcd.cli import check, demo, prepare, receive, run, status, token
 
 app = typer.Typer(
     name="cdcd",
@@ -30,5 +30,5 @@ def _options(
     pass
 
 
-for module in (run, check, prepare, status, receive, demo):
+for module in (run, check, prepare, status, token, receive, demo):
     module.register(app)

@@ -90,6 +90,13 @@ def audience(project: str) -> str:
     return f"cdcd/{project}"
 
 
+def make_token(secret: Secret, project: str, claims: Claims) -> str:
+    """A token for this project's API."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+        return jwt.encode({**claims, "aud": audience(project)}, secret.value, "HS256", headers={"kid": secret.kid})
+
+
 def roles(claims: Claims) -> frozenset[str]:
     """The claim `role`: one, several in a list, or several in one text."""
     role = claims.get("role")

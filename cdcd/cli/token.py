@@ -1,0 +1,60 @@
+"""`cdcd token`: a token for the API."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cdcd.cli.options import ConfigOption, load_or_exit
+from cdcd.config.quantities import duration
+from cdcd.server.auth import make_token
+
+_OURS = frozenset({"aud", "iat", "exp", "nbf", "role"})
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(token)
+
+
+def token(
+    config: ConfigOption = Path("cdcd.yaml"),
+    role: Annotated[
+        str, typer.Option(help="The claim role; admin and operator may do more. Several, with commas between.")
+    ] = "app",
+    ttl: Annotated[str, typer.Option(help="How long it is good: 15m, 12h, 90d.")] = "1h",
+    claim: Annotated[
+        list[str] | None, typer.Option(help="A further claim for `allow`: sub=alice. JSON where it is JSON. May be repeated.")
+    ] = None,
+) -> None:
+    """Print a token (JWT) for the HTTP API, signed with the project's first secret.
+
+    Whoever has it may queue what `allow` allows until it expires; it cannot be taken back but by changing the secret.
+
+    Exit codes: 0 printed, 1 a mistake in the configuration, 2 a wrong option.
+
+    Example: `curl -H "Authorization: Bearer $(cdcd token --ttl 5m)" ...`
+    """
+    loaded = load_or_exit(config)
+    try:
+        seconds = duration(ttl)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ttl") from error
+    now = int(time.time())
+    claims: dict[str, Any] = {"role": role if "," not in role else [one.strip() for one in role.split(",")]}
+    for each in claim or []:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter("write it as NAME=VALUE", param_hint="--claim")
+        if name in _OURS:
+            raise typer.BadParameter(f"{name} is set by cdcd itself", param_hint="--claim")
+        try:
+            claims[name] = json.loads(value)
+        except ValueError:
+            claims[name] = value
+    print(make_token(loaded.secrets[0], loaded.project, {**claims, "iat": now, "exp": now + max(1, round(seconds))}))
+    if sys.stdout.isatty() and loaded.server is None:
+        print("(the configuration has no `server`: there is no API yet)", file=sys.stderr)

@@ -1,0 +1,120 @@
+"""Tokens: which are good, and why the others are not."""
+
+import base64
+import json
+import warnings
+from typing import Any
+
+import jwt
+import pytest
+
+from cdcd.clock import ManualClock
+from cdcd.config.model import Secret
+from cdcd.delivery.signing import Signer
+from cdcd.server.auth import Tokens, make_token, require_role, roles
+from cdcd.server.problems import Problem
+
+NEW, OLD = Secret(b"n" * 32, "new"), Secret(b"o" * 32, "old")
+CLOCK = ManualClock()
+NOW = CLOCK.at
+
+
+def tokens(*secrets: Secret) -> Tokens:
+    return Tokens(secrets or (NEW, OLD), "shop", ManualClock())
+
+
+def signed(claims: dict[str, Any], key: bytes = NEW.value, algorithm: str = "HS256", **headers: Any) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return "Bearer " + jwt.encode(claims, key, algorithm, headers=headers)
+
+
+def why(authorization: str | None) -> str:
+    with pytest.raises(Problem) as caught:
+        tokens().claims(authorization)
+    assert caught.value.status == 401
+    assert caught.value.headers["WWW-Authenticate"].startswith("Bearer")
+    return caught.value.reasons[0].detail
+
+
+@pytest.mark.parametrize("secret", [NEW, OLD])
+def test_any_secret_of_the_project_signs(secret: Secret) -> None:
+    assert tokens().claims(signed({"role": "app", "exp": NOW + 5}, secret.value))["role"] == "app"
+
+
+def test_the_scheme_is_written_as_one_likes() -> None:
+    assert tokens().claims(signed({"a": 1}).replace("Bearer ", "bearer  "))["a"] == 1
+
+
+def none_token() -> str:
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "none"}, {"role": "admin"})
+    ]
+    return f"Bearer {'.'.join(parts)}."
+
+
+@pytest.mark.parametrize(
+    ("authorization", "reason"),
+    [
+        (None, "there is no token"),
+        ("", "the header Authorization is not"),
+        ("Basic YTpi", "the header Authorization is not"),
+        ("Bearer x", "the header Authorization is not"),
+        ("Bearer a.b.c", "the token cannot be read"),
+        ("Bearer " + "a" * 9000 + ".b.c", "the header Authorization is not"),
+        (none_token(), "the token is not signed with HS256"),
+        (signed({}, algorithm="HS512"), "the token is not signed with HS256"),
+        (signed({}, b"x" * 32), "the token is not signed with a secret"),
+        (signed({"exp": NOW - 31}), "the token has expired"),
+        (signed({"nbf": NOW + 31}), "the token is not valid yet"),
+        (signed({"exp": "soon"}), "the token's exp is no number"),
+        (signed({"exp": True}), "the token's exp is no number"),
+        (signed({"aud": "https://example.com"}), "the token is for another audience"),
+        (signed({"aud": ["a", "b"]}), "the token is for another audience"),
+        (signed({}, crit=["x"], x=1), "the token cannot be read"),
+    ],
+)
+def test_what_is_refused(authorization: str | None, reason: str) -> None:
+    assert why(authorization).startswith(reason)
+
+
+def test_clocks_may_differ_a_little() -> None:
+    assert tokens().claims(signed({"exp": NOW - 29, "nbf": NOW + 29}))
+
+
+def test_a_token_that_is_remembered_expires_all_the_same() -> None:
+    clock = ManualClock()
+    known = Tokens((NEW,), "shop", clock)
+    token = signed({"exp": NOW + 10})
+    assert known.claims(token) is known.claims(token)
+    clock.advance(41)
+    with pytest.raises(Problem):
+        known.claims(token)
+
+
+def test_what_a_webhook_receives_is_no_key_to_the_queue() -> None:
+    sent = Signer((NEW,), "shop", "one").token("t", "https://hooks.example.com:443", NOW)
+    assert "audience" in why(f"Bearer {sent}")
+
+
+def test_a_token_that_cdcd_makes_is_good() -> None:
+    made = make_token(Secret(b"s" * 16, "short"), "shop", {"role": "admin", "exp": NOW + 60})
+    assert tokens(NEW, Secret(b"s" * 16, "short")).claims(f"Bearer {made}")["aud"] == "cdcd/shop"
+    with pytest.raises(Problem):
+        Tokens((Secret(b"s" * 16, "short"),), "other", ManualClock()).claims(f"Bearer {made}")
+
+
+@pytest.mark.parametrize(
+    ("role", "found"),
+    [("admin", {"admin"}), (["a", "admin", 5], {"a", "admin"}), ("a, b c", {"a", "b", "c"}), (None, set()), (7, set())],
+)
+def test_roles(role: Any, found: set[str]) -> None:
+    assert roles({"role": role}) == found
+
+
+def test_a_role_is_required() -> None:
+    require_role({"role": ["operator"]}, "admin", "operator")
+    with pytest.raises(Problem) as caught:
+        require_role({"role": "app"}, "admin", "operator")
+    assert caught.value.status == 403

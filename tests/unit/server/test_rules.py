@@ -1,0 +1,100 @@
+"""What may be queued: schemas and `allow`, compiled with every mistake told at its place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cdcd.config import load
+from cdcd.errors import ConfigError
+from cdcd.server import rules
+from cdcd.server.problems import Reasons
+from cdcd.server.rules import Rules, compile_rules
+
+BASE = """\
+project: shop
+secret: 0123456789abcdef01234567
+triggers:
+  t: {type: WANTED, webhook: "http://localhost:9/"}
+  off: {type: UNWANTED, webhook: "http://localhost:9/", enabled: false}
+events:
+  FREE:
+"""
+
+
+def made(tmp_path: Path, events: str) -> Rules:
+    path = tmp_path / "c.yaml"
+    path.write_text(BASE + events)
+    return compile_rules(load(path, {}, None, rules.mistakes_of))
+
+
+def reasons(known: Rules, kind: str, payload: object, claims: Any = None) -> tuple[int, list[tuple[str, str]]]:
+    into = Reasons()
+    known.check(kind, payload, {} if claims is None else claims, "/data", into)
+    return into.status, [(reason.pointer, reason.detail) for reason in into.found]
+
+
+def test_which_types_exist(tmp_path: Path) -> None:
+    known = made(tmp_path, "  BOUND: {schema: {type: object}}\n")
+    assert known.types == ("BOUND", "FREE", "WANTED")
+    assert [known.free(kind) for kind in known.types] == [False, True, True]
+    assert not known.known("UNWANTED")
+
+
+def test_a_schema_tells_every_violation(tmp_path: Path) -> None:
+    schema = "{type: object, required: [id], properties: {id: {type: integer}, a/b: {$ref: '#/$defs/t'}}, $defs: {t: {type: string}}}"
+    known = made(tmp_path, f"  A: {{schema: {schema}}}\n")
+    assert reasons(known, "A", {"id": 1, "a/b": "x"}) == (0, [])
+    status, found = reasons(known, "A", {"a/b": 5})
+    assert status == 422
+    assert sorted(found) == [("/data", "'id' is a required property"), ("/data/a~1b", "5 is not of type 'string'")]
+
+
+def test_deep_payloads_and_schemas_that_hold_themselves(tmp_path: Path) -> None:
+    known = made(tmp_path, "  A: {schema: {$ref: '#'}}\n  B: {schema: {items: {$ref: '#'}}}\n")
+    deep: list[Any] = []
+    for _ in range(1000):
+        deep = [deep]
+    assert reasons(known, "A", {})[0] == 422
+    assert reasons(known, "B", deep)[0] in (0, 422)
+
+
+def test_allow(tmp_path: Path) -> None:
+    known = made(tmp_path, """  A: {allow: 'auth.role == "clerk" && payload.total < 100.0'}\n""")
+    assert reasons(known, "A", {"total": 5.0}, {"role": "clerk"}) == (0, [])
+    assert reasons(known, "A", {"total": 500.0}, {"role": "clerk"})[0] == 403
+    status, found = reasons(known, "A", {}, {"role": "clerk"})
+    assert (status, found) == (403, [("", "`allow` of A could not be evaluated: payload.total is not in this A")])
+    assert reasons(known, "A", [1], {"role": "clerk"})[0] == 403
+    assert reasons(known, "A", {"total": 5.0}, {})[0] == 403
+
+
+def test_allow_that_is_no_condition_allows_nothing(tmp_path: Path) -> None:
+    assert reasons(made(tmp_path, "  A: {allow: payload.x}\n"), "A", {"x": 1})[0] == 403
+
+
+def test_every_mistake_is_told_at_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made(
+            tmp_path,
+            """\
+  A: {schema: {type: strnig}, allow: auth.role ==}
+  B: {schema: {$ref: "https://example.com/schema.json"}}
+  C: {schema: {$ref: "#/$defs/none"}}
+  D: {schema: {$schema: "http://json-schema.org/draft-07/schema#"}}
+  E: {allow: claims.role == "x"}
+  F: {schema: {pattern: "("}}
+""",
+        )
+    found = [mistake.partition("c.yaml:")[2] for mistake in caught.value.mistakes]
+    assert [each.split(": ")[:2] for each in found] == [
+        ["8:15", "events.A.schema"],
+        ["8:38", "events.A.allow"],
+        ["9:15", "events.B.schema"],
+        ["10:15", "events.C.schema"],
+        ["11:15", "events.D.schema"],
+        ["12:14", "events.E.allow"],
+        ["13:15", "events.F.schema"],
+    ]
+    assert "nothing is fetched" in found[2]
+    assert "there is no 'claims'" in found[5]
