@@ -64,12 +64,12 @@ class Writer:
         try:
             if missing := group.days(records) - self._days:
                 await self._make_days(connection, missing, now)
-            if not effects and group.live_only(records):
+            if group.live_only(records) and (records or positions):
                 parameters = group.live_parameters(records, positions)
                 try:
-                    await run(connection, "record", *parameters)
+                    await _write_live(connection, "record", parameters, effects)
                 except psycopg.errors.UniqueViolation:
-                    await run(connection, "record_again", *parameters)
+                    await _write_live(connection, "record_again", parameters, effects)
             else:
                 await self._write_mixed(connection, group.fold(records), positions, effects, now)
         except (psycopg.Error, OSError) as error:
@@ -148,3 +148,14 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+async def _write_live(connection: Connection, statement: str, parameters: Sequence[object], effects: Sequence[Effect]) -> None:
+    """One statement and one round trip; with effects a transaction, as one pipeline."""
+    if not effects:
+        await run(connection, statement, *parameters)
+        return
+    async with connection.pipeline(), connection.transaction():
+        await run(connection, statement, *parameters)
+        for effect in effects:
+            await run(connection, effect.statement, *effect.parameters)
