@@ -126,6 +126,8 @@ class Looker:
         elif is_dir(entry):
             self._compare(path, old, entry, hint)
             if self._store.recursive and (hint is Hint.WHOLE or old is None or not same(old, entry)):
+                if self._closed(path) or (self._store.follow_symlinks and self._loops(path, (found.st_dev, found.st_ino))):
+                    return
                 self._scan(path, deep=True)
         else:
             if hint is Hint.CREATED and (found.st_nlink > 1 or os.path.islink(self._full(path))):
@@ -278,6 +280,11 @@ class Looker:
                 break
             path = path.rpartition("/")[0]
         return {top: frozenset(identities)}
+
+    def _loops(self, path: str, identity: Identity) -> bool:
+        """Whether a directory lies, by a link, below itself."""
+        parent = path.rpartition("/")[0]
+        return identity in self._above(parent)[parent]
 
     def _passed_over(self, path: str) -> bool:
         return any(pattern.fullmatch(path) is not None for pattern in self._ignore)

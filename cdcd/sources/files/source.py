@@ -62,8 +62,9 @@ class FilesSource:
         clock: Clock,
         failed: Failed,
         watch: Callable[[str, bool, bool, Hints, Callable[[], None]], Watcher] = watcher,
+        list_every: float = LIST_EVERY,
     ) -> None:
-        """`trees` is a connection of its own."""
+        """`trees` is a connection of its own. `list_every` is seconds between looks at what could not be watched."""
         self.name = f"source.{store.name}"
         self.tree = Tree()
         self.looks = 0
@@ -73,6 +74,7 @@ class FilesSource:
         self._trees = trees
         self._clock = clock
         self._make_watcher = watch
+        self._list_every = list_every
         self._log = log.bind(store=store.name, path=str(store.path))
         self._tasks = Tasks(self.name, failed)
         self._started = False
@@ -240,7 +242,9 @@ class FilesSource:
             if noted or hints.everything:
                 looked = await self._in_thread(self._looker.look, noted.items(), self._waits, bool(hints.everything))
             took = self._clock.monotonic() - now
-            if await self._in_thread(self._identity) != self._root:
+            if (
+                hints.root or await self._in_thread(self._identity) != self._root
+            ):  # the number of its inode may be the same again
                 self._log.info("files.root_changed")
                 return known
             if hints.everything:
@@ -263,7 +267,7 @@ class FilesSource:
                 await self._stage.stage((), (seen(self._store.name, os.fsencode(self._store.path), device),))
                 known, self._looker.trusted = device, True
             if now >= list_at or first:
-                list_at = now + max(LIST_EVERY, SHARE * took)
+                list_at = now + max(self._list_every, SHARE * took)
             first = False
 
     def _awaits_close(self, path: str, hint: Hint) -> bool:
