@@ -5,7 +5,7 @@ each attempt, of the stored event, so it is the same each time.
 """
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 from cdcd import __version__
-from cdcd.config.model import Egress, Format, Limits
+from cdcd.config.model import Egress, Format, Limits, TriggerConfig
 from cdcd.config.requests import BODILESS
 from cdcd.config.templates import pieces
 from cdcd.delivery.address import Address
@@ -74,7 +74,7 @@ class Route:
     """How one trigger's requests are made."""
 
     __slots__ = (
-        *("_address", "_base", "_claims", "_config", "_limit", "_signer", "_templates"),
+        *("_address", "_base", "_body", "_claims", "_config", "_is_binary", "_limit", "_signer", "_templates"),
         *("endpoint", "method", "redactor", "timeout", "trigger", "url", "wire"),
     )
 
@@ -94,6 +94,8 @@ class Route:
         self._limit = limits.payload
         self._templates = templates = trigger.templates
         self._claims: bytes | None = None  # those that are the same for every event
+        self._body = _body_of(config)
+        self._is_binary = config.format is Format.CLOUDEVENTS_BINARY
         self._address: Address | None = None
         self.url = URL("")
         if templates is not None and templates.url:
@@ -145,18 +147,6 @@ class Route:
             secrets += header_secrets(value)
         return Outgoing(url, headers, body, token, tuple(secrets))
 
-    def _body(self, delivery: Delivery) -> bytes | None:
-        """What the format makes of the event; None for a request without a body. Raises EventError."""
-        if self.method in BODILESS:
-            return None
-        match self._config.format:
-            case Format.JSON | Format.CLOUDEVENTS:
-                return envelope(delivery, delivery.event)
-            case Format.HASURA:
-                return hasura(delivery, self._config.retries.max)
-            case _:
-                return delivery.event.data
-
     def _headers(self, delivery: Delivery, body: bytes | None, now: float, token: str) -> CIMultiDict[str]:
         timestamp = int(now)
         headers = self._base.copy()
@@ -166,9 +156,22 @@ class Route:
         headers[_SIGNATURE] = self._signer.signature(delivery.id, timestamp, body or b"")
         if body is None:
             del headers[_CONTENT_TYPE]
-        if self._config.format is Format.CLOUDEVENTS_BINARY:
+        if self._is_binary:
             headers.update(attributes(delivery))
         return headers
+
+
+def _body_of(config: TriggerConfig) -> Callable[[Delivery], bytes | None]:
+    """What makes a body of the event: by the format, None for a request without one. It raises EventError."""
+    if config.webhook.method in BODILESS:
+        return lambda delivery: None
+    match config.format:
+        case Format.JSON | Format.CLOUDEVENTS:
+            return lambda delivery: envelope(delivery, delivery.event)
+        case Format.HASURA:
+            return lambda delivery: hasura(delivery, config.retries.max)
+        case Format.RAW | Format.CLOUDEVENTS_BINARY:
+            return lambda delivery: delivery.event.data
 
 
 def _literal(text: str) -> str:
