@@ -41,6 +41,6 @@ def shape_of(number: int, described: bytes) -> Shape:
         relation = Relation(number, given["schema"], given["name"], "d", columns)
         order = [index for index, _ in sent]
         width = len(given["columns"])
-    except (KeyError, TypeError, ValueError) as exc:
+    except (LookupError, TypeError, ValueError) as exc:
         raise DecodeError("shape", "description", "columns", type(exc).__name__) from exc
     return Shape(relation, width, None if order == list(range(width)) else order)

@@ -95,7 +95,7 @@ def test_the_printed_sql_for_a_role_that_is_not_there_yet(database: Database, tm
     assert f'ALTER ROLE "later_{database.name}" REPLICATION;' in printed.out
     assert 'CREATE PUBLICATION "cdcd_shop_main" FOR TABLE "public"."users"' in printed.out
     assert "pg_create_logical_replication_slot" in printed.out
-    assert 'CREATE SCHEMA "cdcd"' in printed.out
+    assert 'CREATE SCHEMA IF NOT EXISTS "cdcd"' in printed.out
     assert "secret" not in printed.out
 
 

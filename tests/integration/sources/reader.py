@@ -1,4 +1,4 @@
-"""The database source on a real server, with a pipeline that keeps what it is offered, and a real event store.
+"""A database source (of either capture) on a real server, with a pipeline that keeps what it is offered, and a real event store.
 
 async with reader(database, {"items": trigger("items")}) as it:
     database.execute("INSERT INTO items VALUES (1)")
@@ -23,6 +23,7 @@ from cdcd.clock import SystemClock
 from cdcd.config.model import Capture, Config, Database, Eventing, TriggerConfig, Webhook
 from cdcd.event import Attempt, Delivery, Record, Status
 from cdcd.lifecycle import Supervisor
+from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.replication import ReplicationSource
 from cdcd.store.migrate import migrate
 from cdcd.store.reads import Reads
@@ -79,7 +80,7 @@ class Reader:
     config: Config
     pipeline: Pipeline
     recorder: Recorder
-    source: ReplicationSource
+    source: Any  # ReplicationSource or ChangelogSource
     logs: list[Any]
     failures: list[BaseException]
 
@@ -160,10 +161,11 @@ async def reader(
     start: bool = True,
     watch_interval: float = 30.0,
     reads_url: str = "",
+    capture: Capture = Capture.REPLICATION,
 ) -> AsyncIterator[Reader]:
     """A source of `database` (by `url`), with its event store in it (or in `store`)."""
     name = name or f"p{next(_names)}"
-    main = Database("main", url or database.dsn, Capture.REPLICATION, f"cdcd_{name}_main", f"cdcd_{name}_main")
+    main = Database("main", url or database.dsn, capture, f"cdcd_{name}_main", f"cdcd_{name}_main")
     own = store is None
     config = Config(name, (), {"main": main}, Eventing("main" if own else None, SCHEMA, 604800, Path()), {})
     dsn = database.dsn if store is None else store.dsn
@@ -176,11 +178,12 @@ async def reader(
     recorder = Recorder(dsn, SCHEMA, name, SystemClock(), supervisor.failed, [], lambda records: None, deadline=5.0)
     structlog.reset_defaults()
     with capture_logs() as logs:
-        source = ReplicationSource(
+        kind = ChangelogSource if capture is Capture.TRIGGERS else ReplicationSource
+        source = kind(
             config,
             main,
             compiled,
-            Index(compiled, [("main", SCHEMA)] if own else []),
+            Index(compiled, [("main", SCHEMA)] if own or capture is Capture.TRIGGERS else []),
             pipeline,
             recorder,
             Reads(reads_url or dsn, SCHEMA),
