@@ -89,7 +89,20 @@ class Looker:
                     self._scan(path, deep=hint is Hint.WHOLE)
             else:
                 self._at(path, hint)
+        self._moved()
         return self._found
+
+    def _moved(self) -> None:
+        """A file that was settled elsewhere and has come from there need not stand still."""
+        found = self._found
+        if not found.waits:
+            return
+        gone = {d.old[:PLAIN]: d.old for d in found.differences.values() if d.old is not None and d.new is None}
+        for path, wait in list(found.waits.items()):
+            old = gone.get(wait.entry)
+            if old is not None:
+                del found.waits[path]
+                found.differences[path] = Difference(path, self._tree.get(path), old)
 
     def take(self) -> list[tuple[str, bytes]]:
         """Everything as it is, for a store that is new."""
