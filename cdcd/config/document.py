@@ -17,6 +17,9 @@ from cdcd.config.templates import escaped, pieces
 Route = tuple[str | int, ...]
 """The way to a value: keys of mappings and indexes of lists from the top."""
 
+DEEPEST = 100
+"""Levels of mappings and lists that are read."""
+
 _SUBSTITUTION = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 
 
@@ -133,6 +136,9 @@ class _Reader:
         self._document.values[route] = place
         if node in within:
             self._wrong(route, place, "an alias that holds itself")
+            return None
+        if len(within) >= DEEPEST:
+            self._wrong(route, place, f"is nested more than {DEEPEST} levels deep")
             return None
         within = (*within, node)
         if isinstance(node, yaml.MappingNode):

@@ -36,11 +36,15 @@ class Digits:
 
 
 def read(data: bytes) -> object:
-    """What valid JSON (UTF-8) holds. Raises ValueNotJson when it is nested too deeply."""
+    """What JSON text (UTF-8) holds. Raises ValueNotJson when it is none, or nested too deeply."""
     try:
-        value = json.loads(data, parse_float=Exact, parse_int=whole)
+        value = json.loads(data, parse_float=Exact, parse_int=whole, parse_constant=_refuse)
     except RecursionError:
         value = _TOO_DEEP
+    except ValueError:
+        value = _NOT_JSON
+    if value is _NOT_JSON:
+        raise ValueNotJson("its data is not JSON, so no request can be made of its parts", hint="mend what makes these events")
     if value is _TOO_DEEP or (data.count(b"[") + data.count(b"{") > DEEPEST and _is_deep(value)):
         raise ValueNotJson(
             f"its data is nested more than {DEEPEST} levels, which is too deep to make a request of its parts",
@@ -71,6 +75,12 @@ def write(value: object) -> bytes:
 
 
 _TOO_DEEP = object()
+_NOT_JSON = object()
+
+
+def _refuse(constant: str) -> object:
+    """Python's reader takes NaN and Infinity, which JSON has not."""
+    raise ValueError(constant)
 
 
 def _fragment(value: object) -> orjson.Fragment:

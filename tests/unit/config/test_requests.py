@@ -61,6 +61,15 @@ def test_what_does_not_fit_together(tmp_path: Path, text: str, expected: str) ->
     assert mistakes(tmp_path, text) == [expected]
 
 
+@pytest.mark.parametrize("levels", [97, 5_000])
+def test_a_payload_that_is_nested_too_deeply(tmp_path: Path, levels: int) -> None:
+    [mistake] = mistakes(tmp_path, TRIGGER + f"    payload: {'[' * levels}1{']' * levels}\n")
+    assert "nested" in mistake
+    path = tmp_path / "c.yaml"
+    path.write_text(TRIGGER + f"    payload: {'[' * 96}1{']' * 96}\n")
+    assert len(compile_all(load(path, {}, mistakes_of))) == 1
+
+
 EVERYTHING = """\
 project: shop
 secret: 0123456789abcdef01234567

@@ -144,6 +144,12 @@ def test_data_that_is_nested_too_deeply_is_refused_before_cel_sees_it() -> None:
     assert body("${ data }", deep, Kind.CUSTOM, "PAID").encode() == deep
 
 
+@pytest.mark.parametrize("data", [b"{", b"", b'{"x": NaN}', b'{"x": "\xff"}'])
+def test_data_that_is_not_json_is_refused(data: bytes) -> None:
+    with pytest.raises(EventError, match="its data is not JSON"):
+        body("${ data.x }", data, Kind.CUSTOM, "PAID")
+
+
 def test_claims_have_a_size() -> None:
     made = templates(compile_trigger(config(claims={"tenant": "${ new.name }", "all": ["${ new.id }"]})))
     assert json.loads(made.members(stored(delivery(), Kind.DATABASE))) == {"tenant": "Änne", "all": [7]}
