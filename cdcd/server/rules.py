@@ -60,7 +60,7 @@ class Rules:
         """Add why this may not be queued. `pointer` is where the payload is; `claims` None: `allow` is not asked."""
         rule = self._rules[kind]
         if rule.allow is not None and claims is not None and (why := _forbidden(rule.allow, kind, payload, claims)):
-            into.add(why, status=403)
+            into.add(why, pointer, 403)
         if rule.schema is not None:
             for why, where in _violations(rule.schema, payload):
                 into.add(why, pointer + where)

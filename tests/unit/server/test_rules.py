@@ -64,7 +64,7 @@ def test_allow(tmp_path: Path) -> None:
     assert reasons(known, "A", {"total": 5.0}, {"role": "clerk"}) == (0, [])
     assert reasons(known, "A", {"total": 500.0}, {"role": "clerk"})[0] == 403
     status, found = reasons(known, "A", {}, {"role": "clerk"})
-    assert (status, found) == (403, [("", "`allow` of A could not be evaluated: payload.total is not in this A")])
+    assert (status, found) == (403, [("/data", "`allow` of A could not be evaluated: payload.total is not in this A")])
     assert reasons(known, "A", [1], {"role": "clerk"})[0] == 403
     assert reasons(known, "A", {"total": 5.0}, {})[0] == 403
 

@@ -1,0 +1,58 @@
+"""The description of the API says what the routes are."""
+
+import re
+from typing import Any, cast
+
+from jsonschema import Draft202012Validator
+
+from cdcd.server.api import table
+from cdcd.server.events import Events
+from cdcd.server.openapi import description
+from cdcd.server.routes import Route
+from cdcd.server.spacecloud import SpaceCloud
+
+DOCUMENT = description("0")
+NOTHING = cast(Any, None)
+ROUTES = {
+    (route.path, route.method.lower()): route for route in table(Events(NOTHING, NOTHING), SpaceCloud("p", NOTHING)).routes
+}
+OPERATIONS = {(path, method): operation for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()}
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    assert OPERATIONS.keys() == ROUTES.keys()
+
+
+def test_descriptions_fit_their_routes() -> None:
+    for place, route in ROUTES.items():
+        check(route, OPERATIONS[place])
+
+
+def check(route: Route, operation: dict[str, Any]) -> None:
+    assert ("requestBody" in operation) is route.body, route
+    assert (operation.get("security") == []) is route.open, route
+    named = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+    assert named == set(re.findall(r"{(\w+)}", route.path))
+    needed = {"401"} if not route.open else set()
+    needed |= {"400", "408", "413", "415", "503"} if route.body else set()
+    assert needed <= operation["responses"].keys(), route
+    for code, response in operation["responses"].items():
+        if int(code) >= 400:
+            (kind,) = response["content"]
+            assert kind == ("application/json" if route.space_cloud else "application/problem+json")
+
+
+def test_references_lead_somewhere_and_schemas_are_schemas() -> None:
+    def walk(part: Any) -> None:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                assert part["$ref"].removeprefix("#/components/schemas/") in DOCUMENT["components"]["schemas"]
+            for inner in part.values():
+                walk(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                walk(inner)
+
+    walk(DOCUMENT)
+    for schema in DOCUMENT["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
