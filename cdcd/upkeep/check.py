@@ -1,7 +1,7 @@
 """`cdcd check`: looks at everything that the daemon will need, by trying, and changes nothing that stays.
 
-One section for each thing: the configuration, every database with enabled triggers, the event store, the endpoints. Databases are
-looked at side by side, so that an unreachable one costs its time-out once.
+One section for each thing: the configuration, every database with enabled triggers, the stores of files, the event store, custom
+events and schedules, the endpoints. Databases are looked at side by side, so that an unreachable one costs its time-out once.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from cdcd.event import Position
 from cdcd.sources.translate import translated
 from cdcd.triggers.trigger import Trigger, compile_all
 from cdcd.upkeep.captured import check_captured
+from cdcd.upkeep.directories import check_directories
 from cdcd.upkeep.endpoints import check_endpoints
 from cdcd.upkeep.finding import Section
 from cdcd.upkeep.home import find_home
@@ -41,8 +42,11 @@ async def check(config: Config) -> list[Section]:
         _database(config, config.databases[name], triggers, positions.get(name)) for name, triggers in captured.items()
     ]
     endpoints = Section("endpoints")
-    *sections, _ = await asyncio.gather(*databases, check_endpoints(endpoints, config.triggers.values()))
-    return [_configuration(config, captured), *(s for s in sections if s is not None), store, endpoints]
+    enabled = [trigger for trigger in compile_all(config) if trigger.config.enabled]
+    files, *sections, _ = await asyncio.gather(
+        check_directories(config, enabled), *databases, check_endpoints(endpoints, config.triggers.values())
+    )
+    return [_configuration(config, captured), *(s for s in (*sections, files) if s is not None), store, endpoints]
 
 
 def _configuration(config: Config, captured: dict[str, tuple[Trigger, ...]]) -> Section:
