@@ -18,6 +18,7 @@ from cdcd.upkeep.endpoints import check_endpoints
 from cdcd.upkeep.finding import Section
 from cdcd.upkeep.home import find_home
 from cdcd.upkeep.logged import check_log, recommend_triggers
+from cdcd.upkeep.queueing import check_queueing
 from cdcd.upkeep.server import check_server, reach, told
 from cdcd.upkeep.slots import check_slots
 from cdcd.upkeep.stored import check_store
@@ -43,10 +44,13 @@ async def check(config: Config) -> list[Section]:
     ]
     endpoints = Section("endpoints")
     enabled = [trigger for trigger in compile_all(config) if trigger.config.enabled]
-    files, *sections, _ = await asyncio.gather(
-        check_directories(config, enabled), *databases, check_endpoints(endpoints, config.triggers.values())
+    files, queueing, *sections, _ = await asyncio.gather(
+        check_directories(config, enabled),
+        check_queueing(config, enabled),
+        *databases,
+        check_endpoints(endpoints, config.triggers.values()),
     )
-    return [_configuration(config, captured), *(s for s in (*sections, files) if s is not None), store, endpoints]
+    return [_configuration(config, captured), *(s for s in (*sections, files, store, queueing, endpoints) if s is not None)]
 
 
 def _configuration(config: Config, captured: dict[str, tuple[Trigger, ...]]) -> Section:
@@ -63,7 +67,7 @@ def _configuration(config: Config, captured: dict[str, tuple[Trigger, ...]]) -> 
     if not enabled:
         section.warning("config", "no trigger is enabled: nothing will be captured")
     for name in config.databases:
-        if name not in captured and name != config.eventing.database:
+        if name not in captured and name != config.eventing.database and not config.databases[name].channels:
             section.warning("config", f"the database {name} has no enabled trigger: it is not looked at")
     return section
 
