@@ -1,35 +1,69 @@
 """Whether a database trigger feeds itself: its webhook writes what fires it. Pure.
 
-The sign: an event was committed while the attempt of the one before it ran, again and again without a gap. Two forms are looked for:
+The sign has two parts. An event was committed while the attempt of the one before it ran, `IN_A_ROW` times without a gap: of the
+same row (an update that leads to the next), or of any row while no two attempts of the trigger overlap (an insert that leads to the
+next). And the commits keep step with the attempts: when one begins late, so does the next commit.
 
-- the same row (an update that leads to the next): `SAME_ROW` times in a row;
-- any row of the trigger, one at a time (an insert that leads to the next): `ANY_ROW` times in a row, no attempt overlapping
-  the next.
+Load from elsewhere does not do both. What comes faster than it is delivered is committed before the attempt in front of it begins,
+what comes slower after its end, and different rows that come steadily have attempts that overlap. Only a pace that happens to fall
+between can go on for long, and it does not care when attempts begin: the later one does, the less far into it the next commit
+comes. `_Thread.keeps_step` looks at the slope of the one over the other: 0 in a loop, -1 otherwise.
 
-Load from elsewhere does not look like this. What comes faster than it is delivered is committed before the attempt in front of it
-begins; what comes slower, after that attempt's end; and different rows that come steadily have attempts that overlap. So a single
-event that lies elsewhere ends the count.
-
-What it cannot see: a write after the endpoint has answered; a loop through several triggers or rows at a time, other than that
-of one row; and one whose database's clock differs from ours by more than an attempt takes. What it could take for one: writes
-from elsewhere that keep the endpoint's own pace to a few hundredths. Nothing is held up: it only tells.
+What it cannot see: a write after the endpoint has answered; a loop of inserts whose endpoint is still at work when the next attempt
+begins; a loop through several triggers, or several rows of which none comes again; and one whose database's clock differs from ours by
+more than an attempt takes. Nothing is held up: it only tells.
 """
 
-SAME_ROW = 20
-ANY_ROW = 50
+IN_A_ROW = 50
 MOST_ROWS = 512  # of each trigger: twice as many are remembered at most
 TOLD_EVERY = 60.0  # seconds, for each trigger
+STEP = -0.5  # the slope that divides the two
+
+
+class _Thread:
+    """What was last seen of a row, or of a whole trigger: when its attempt began and ended, and how many times in a row an event was
+    committed within the attempt before it. Of these, the sums of how late each attempt began and how far into it the next commit
+    came, of the squares and of the products."""
+
+    __slots__ = ("begun", "committed", "ended", "far", "late", "late_far", "late_late", "times")
+
+    def __init__(self, committed: float, begun: float, ended: float) -> None:
+        self.times = 0
+        self.late = self.far = self.late_late = self.late_far = 0.0
+        self.committed, self.begun, self.ended = committed, begun, ended
+
+    def follow(self, committed: float, begun: float, ended: float) -> int:
+        """The next event; how many times in a row."""
+        if self.begun <= committed <= self.ended:
+            if not self.times:
+                self.late = self.far = self.late_late = self.late_far = 0.0
+            late, far = self.begun - self.committed, committed - self.begun
+            self.times += 1
+            self.late += late
+            self.far += far
+            self.late_late += late * late
+            self.late_far += late * far
+        else:
+            self.times = 0
+        self.committed, self.begun, self.ended = committed, begun, ended
+        return self.times
+
+    def keeps_step(self) -> bool:
+        """Whether the commits follow the attempts, as far as these varied."""
+        varied = self.times * self.late_late - self.late * self.late
+        together = self.times * self.late_far - self.late * self.far
+        return varied > 0.0 and together > STEP * varied
 
 
 class _Seen:
-    """What was last seen of a trigger, and of its rows: when the attempt began and ended, and how many times in a row."""
+    """One trigger."""
 
-    __slots__ = ("begun", "ended", "older", "rows", "times", "told")
+    __slots__ = ("any_row", "older", "rows", "told")
 
     def __init__(self) -> None:
-        self.begun, self.ended, self.times = 0.0, -1.0, 0
-        self.rows: dict[str, tuple[float, float, int]] = {}
-        self.older: dict[str, tuple[float, float, int]] = {}
+        self.any_row = _Thread(0.0, 0.0, -1.0)
+        self.rows: dict[str, _Thread] = {}
+        self.older: dict[str, _Thread] = {}
         self.told = -TOLD_EVERY
 
 
@@ -45,17 +79,24 @@ class Feeding:
         seen = self._seen.get(trigger)
         if seen is None:
             seen = self._seen[trigger] = _Seen()
-        apart = begun >= seen.ended
-        seen.times = seen.times + 1 if apart and seen.begun <= committed <= seen.ended else 0
-        seen.begun, seen.ended = begun, ended if apart else max(ended, seen.ended)
-        times = 0
-        before = seen.rows.get(row) or seen.older.get(row)
-        if before is not None and before[0] <= committed <= before[1]:
-            times = before[2] + 1
-        seen.rows[row] = (begun, ended, times)
-        if len(seen.rows) >= MOST_ROWS:
-            seen.older, seen.rows = seen.rows, {}
-        if (times < SAME_ROW and seen.times < ANY_ROW) or now - seen.told < TOLD_EVERY:
+        any_row = seen.any_row
+        if begun >= any_row.ended:
+            any_row.follow(committed, begun, ended)
+        else:
+            any_row.times = 0
+            any_row.committed, any_row.begun, any_row.ended = committed, begun, max(ended, any_row.ended)
+        thread = seen.rows.get(row)
+        if thread is None:
+            thread = seen.older.get(row)
+            if thread is None:
+                thread = _Thread(committed, committed, committed - 1.0)
+            seen.rows[row] = thread
+            if len(seen.rows) >= MOST_ROWS:
+                seen.older, seen.rows = seen.rows, {}
+        thread.follow(committed, begun, ended)
+        if (thread.times < IN_A_ROW and any_row.times < IN_A_ROW) or now - seen.told < TOLD_EVERY:
             return 0
-        seen.told = now
-        return max(times, seen.times)
+        times = max((each.times for each in (thread, any_row) if each.times >= IN_A_ROW and each.keeps_step()), default=0)
+        if times:
+            seen.told = now
+        return times
