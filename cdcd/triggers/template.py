@@ -3,6 +3,7 @@
 - A text that is one expression keeps the type of its value: `${ new.total }` gives a number. What CEL has and JSON has not becomes
   text: a timestamp RFC 3339, a duration seconds (`"90s"`), bytes base64.
 - Mixed text is put together of texts; what is no text stands in it as in JSON. null has no text, so it is an error there.
+- CEL's maps have no order; what it gives is written in the order of the names, so that each attempt sends the same.
 - An expression that only names a value (`new.doc.total`) does not go through CEL: it passes on what is stored, with every digit.
 
 Errors are EventErrors in words that quote no value.
@@ -67,8 +68,11 @@ class Term:
             return value
         if isinstance(value, list):
             return [self._plain(item) for item in value]
-        if isinstance(value, dict):
-            return {self._name(name): self._plain(item) for name, item in value.items()}
+        if isinstance(value, dict):  # in any order, another one each time
+            named = {self._name(name): self._plain(item) for name, item in value.items()}
+            if len(named) < len(value):
+                raise self._refused("gave a map with two members of one name", "the names 1 and '1' are the same in JSON")
+            return dict(sorted(named.items()))
         if isinstance(value, datetime):
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         if isinstance(value, timedelta):

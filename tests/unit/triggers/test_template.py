@@ -150,6 +150,20 @@ def test_data_that_is_not_json_is_refused(data: bytes) -> None:
         body("${ data.x }", data, Kind.CUSTOM, "PAID")
 
 
+def test_a_map_of_cel_is_written_in_the_order_of_its_names() -> None:
+    data = b'{"z": 1, "a": {"c": 2, "b": 3}}'
+    assert body("${ data }", data, Kind.CUSTOM, "PAID") == data.decode().replace(" ", "")  # as it is stored
+    for _ in range(20):
+        assert (
+            body("${ {'d': data, 'c': 1, 2: 3} }", data, Kind.CUSTOM, "PAID") == '{"2":3,"c":1,"d":{"a":{"b":3,"c":2},"z":1}}'
+        )
+
+
+def test_a_map_with_one_name_twice_is_refused() -> None:
+    with pytest.raises(EventError, match="two members of one name"):
+        body("${ {data.a: 1, string(data.a): 2} }", b'{"a": 1}', Kind.CUSTOM, "PAID")
+
+
 def test_claims_have_a_size() -> None:
     made = templates(compile_trigger(config(claims={"tenant": "${ new.name }", "all": ["${ new.id }"]})))
     assert json.loads(made.members(stored(delivery(), Kind.DATABASE))) == {"tenant": "Änne", "all": [7]}
