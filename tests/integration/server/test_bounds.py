@@ -1,6 +1,7 @@
 """What clients may not do to the daemon: hold it up, fill its memory, or end it."""
 
 import asyncio
+import contextlib
 import json
 from pathlib import Path
 
@@ -82,10 +83,18 @@ def request(body: bytes, *more: str, length: int | None = None) -> bytes:
 async def exchange(port: int, data: bytes) -> bytes:
     """What is answered until the server closes, or has answered in whole."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(data)
-    head = await reader.readuntil(b"\r\n\r\n")
+    try:
+        writer.write(data)
+        return await reader.readuntil(b"\r\n\r\n")
+    finally:
+        await close(writer)
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close it, whatever the other side did."""
     writer.close()
-    return head
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 BODY = b'{"type": "A", "delay": "1h"}'
@@ -112,7 +121,7 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(BODY)
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
-        writer.close()
+        await close(writer)
 
         # Half of a body that never ends takes its share of the room; who comes then is asked to come again.
         first = await asyncio.open_connection("127.0.0.1", port)
@@ -126,7 +135,7 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
         for each in (first, second, third, (reader, writer)):
-            each[1].close()
+            await close(each[1])
     finally:
         await server.stop()
         await server.stop()

@@ -167,8 +167,10 @@ async def test_pieces_and_several_requests_at_once(tmp_path: Path, database: Dat
             await expect(request(5)[:30], request(5)[30:], count=1)
             await expect(request(6), count=1)
             writer.close()
+            await writer.wait_closed()
             reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
             await expect(request(7), count=1)
             await expect(request(8), request(9), request(10)[:50], request(10)[50:], count=3)
             writer.close()
+            await writer.wait_closed()
             assert await setting.ask("SELECT count(*) FROM cdcd.queued") == [(11,)]
