@@ -8,7 +8,7 @@ SEEDS ?= 1
 SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-small torture pgbench setup postgres clean
+.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup postgres clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-small: $(VENV)/.dev ## One short round of each benchmark, so that they nev
 
 torture: $(VENV)/.dev ## The randomised crash test: make torture SEEDS=20 SECONDS=30 (or ARGS="--seed 7" for one)
 	$(BIN)/python -m tests.torture --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+torture-files: $(VENV)/.dev ## The same for files: a tree worked on by several processes, rebuilt from the events
+	$(BIN)/python -m tests.files_torture --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
 pgbench: $(VENV)/.dev ## pgbench's tables, rebuilt from webhooks, for a minute
 	$(BIN)/python -m tests.pgbench --seconds 60 --clients 4 $(ARGS)
