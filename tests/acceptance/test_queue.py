@@ -21,7 +21,7 @@ END_LISTENERS = (
 
 def custom(endpoint: Endpoint, type: str = "ORDER_PAID", path: str = "/paid", **more: Any) -> dict[str, Any]:
     """A trigger for custom events."""
-    return {"type": type, "webhook": endpoint.url(path), "retries": SOON, **more}
+    return {"type": type, "webhook": endpoint.url(path), "retries": SOON} | more
 
 
 def data(endpoint: Endpoint, path: str = "/paid") -> list[Any]:
@@ -258,3 +258,52 @@ async def test_a_role_of_the_application_needs_the_schema_alone(tmp_path: Path, 
                 await setting.processed(1)
             finally:
                 await setting.ask(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_an_endpoint_that_hangs_and_a_stop_in_between(tmp_path: Path, database: Database) -> None:
+    """What is not answered within a second moves to the backlog and out of the queue; a stop and a new start lose and repeat nothing
+    that was recorded; other types go on meanwhile."""
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        endpoint.always(Answer(hang=True), "/paid")
+        triggers = {
+            "paid": custom(endpoint, webhook={"url": endpoint.url("/paid"), "timeout": "60s"}, concurrency=4),
+            "other": custom(endpoint, "OTHER", "/other"),
+        }
+        daemon = setting.daemon(triggers, limits={"shutdown": "200ms"})
+        async with daemon:
+            await setting.ask("SELECT count(cdcd.queue('ORDER_PAID', to_json(g))) FROM generate_series(0, 99) g")
+            await setting.ask("SELECT count(cdcd.queue('OTHER', to_json(g))) FROM generate_series(0, 99) g")
+            await endpoint.wait_for(100, "/other")
+            await setting.until("SELECT count(*) FROM cdcd.queued", 0)
+            await setting.until("SELECT count(*) FROM cdcd.pending", 100)
+            await setting.ask("SELECT cdcd.queue('ORDER_PAID', '100')")
+            assert await daemon.stop() == 0
+        endpoint.always(Answer(), "/paid")
+        async with daemon:
+            await setting.processed(201)
+        assert sorted(data(endpoint)) == list(range(101))
+        assert len(endpoint.to("/other")) == 100
+        assert len(endpoint.to("/paid")) <= 101 + 5
+
+
+async def test_what_a_former_life_recorded_is_not_sent_again(tmp_path: Path, database: Database) -> None:
+    """Killed while one of an event's two deliveries hangs: only that one comes again, and the event leaves the queue with it."""
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        endpoint.always(Answer(hang=True), "/slow")
+        slow = custom(endpoint, webhook={"url": endpoint.url("/slow"), "timeout": "60s"})
+        daemon = setting.daemon({"paid": custom(endpoint), "slow": slow}, limits={"spill_after": "60s"})
+        async with daemon:
+            await setting.ask("SELECT count(cdcd.queue('ORDER_PAID', to_json(g))) FROM generate_series(0, 19) g")
+            await endpoint.wait_for(40)
+            await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'processed'", 20)
+            assert await setting.ask("SELECT count(*) FROM cdcd.queued") == [(20,)]
+            await daemon.kill()
+            endpoint.always(Answer(), "/slow")
+            await daemon.start()
+            await setting.processed(40)
+        assert len(endpoint.to("/paid")) == 20
+        assert len(endpoint.to("/slow")) == 40
+        assert len(set(endpoint.ids("/slow"))) == 20
+        assert await setting.ask("SELECT count(*) FROM cdcd.queued") == [(0,)]
