@@ -55,6 +55,10 @@ class _Thread:
         return varied > 0.0 and together > STEP * varied
 
 
+_Last = tuple[float, float, float, _Thread | None]
+"""The last event of a row: when it was committed, when its attempt began and ended, and the thread that it belongs to."""
+
+
 class _Seen:
     """One trigger."""
 
@@ -62,8 +66,8 @@ class _Seen:
 
     def __init__(self) -> None:
         self.any_row = _Thread(0.0, 0.0, -1.0)
-        self.rows: dict[str, _Thread] = {}
-        self.older: dict[str, _Thread] = {}
+        self.rows: dict[str, _Last] = {}
+        self.older: dict[str, _Last] = {}
         self.told = -TOLD_EVERY
 
 
@@ -85,18 +89,21 @@ class Feeding:
         else:
             any_row.times = 0
             any_row.committed, any_row.begun, any_row.ended = committed, begun, max(ended, any_row.ended)
-        thread = seen.rows.get(row)
-        if thread is None:
-            thread = seen.older.get(row)
-            if thread is None:
-                thread = _Thread(committed, committed, committed - 1.0)
-            seen.rows[row] = thread
-            if len(seen.rows) >= MOST_ROWS:
-                seen.older, seen.rows = seen.rows, {}
-        thread.follow(committed, begun, ended)
-        if (thread.times < IN_A_ROW and any_row.times < IN_A_ROW) or now - seen.told < TOLD_EVERY:
+        before = seen.rows.get(row) or seen.older.get(row)
+        if before is None or not before[1] <= committed <= before[2]:  # the usual case: no thread
+            thread = None
+        else:
+            thread = before[3] or _Thread(before[0], before[1], before[2])
+            thread.follow(committed, begun, ended)
+        seen.rows[row] = (committed, begun, ended, thread)
+        if len(seen.rows) >= MOST_ROWS:
+            seen.older, seen.rows = seen.rows, {}
+        if (thread is None or thread.times < IN_A_ROW) and any_row.times < IN_A_ROW:
             return 0
-        times = max((each.times for each in (thread, any_row) if each.times >= IN_A_ROW and each.keeps_step()), default=0)
+        if now - seen.told < TOLD_EVERY:
+            return 0
+        counted = (any_row,) if thread is None else (thread, any_row)
+        times = max((each.times for each in counted if each.times >= IN_A_ROW and each.keeps_step()), default=0)
         if times:
             seen.told = now
         return times
