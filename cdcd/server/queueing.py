@@ -108,7 +108,7 @@ class Queueing:
                     id=identity_of(incoming) if incoming.id else self._new_id(now),
                     type=incoming.type,
                     source=incoming.source or self._source,
-                    due=incoming.time if incoming.time is not None and later else now,
+                    due=now if incoming.time is None else incoming.time,
                     data=incoming.data,
                     subject=incoming.subject,
                     key=incoming.key,

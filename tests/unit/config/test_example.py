@@ -22,7 +22,7 @@ ENVIRON = {
     "DATABASE_URL": "postgresql://shop:pw@localhost/shop",
     "SEARCH_TOKEN": "token",
 }
-MAPPINGS_BY_NAME = {"databases": "NAME", "storage": "NAME", "triggers": "NAME"}
+MAPPINGS_BY_NAME = {"databases": "NAME", "events": "NAME", "storage": "NAME", "triggers": "NAME"}
 
 
 def options_of(route: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
