@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.setting import SOON, Setting
 from tests.endpoint import Endpoint
-from tests.postgres import Database
+from tests.files_torture.run import torture
+from tests.postgres import Database, Servers, chosen_majors
 
 EVERY = ["FILE_CREATE", "FILE_UPDATE", "FILE_DELETE"]
 
@@ -54,3 +57,42 @@ async def test_a_file_s_life(tmp_path: Path, database: Database) -> None:
         "meta": {},
     }
     assert events[1]["data"]["before"]["size"] == 3
+
+
+async def test_a_crash_before_and_after_the_commit(tmp_path: Path, database: Database) -> None:
+    """Killed before what a change became is durable, it is found again; killed after, it is sent from the store. Each once."""
+    root = tmp_path / "uploads"
+    root.mkdir()
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        storage = {"uploads": {"path": str(root), "settle": "50ms"}}
+        daemon = setting.daemon({"files": trigger(endpoint)}, storage=storage)
+        async with daemon:
+            await daemon.wait_log("files.first_look")
+        for number, failpoint in enumerate(("recorder.before_commit", "recorder.committed")):
+            daemon.failpoints = f"{failpoint}=2"  # the first commit says that the store was looked at
+            await daemon.start()
+            await daemon.wait_log("files.looked")
+            (root / f"{number}.txt").write_text("x")
+            assert await daemon.wait() == -9
+        daemon.failpoints = ""
+        await daemon.start()
+        await endpoint.wait_for(2)
+        await setting.processed(2)
+        assert await daemon.stop() == 0
+        assert sorted(request.event["subject"] for request in endpoint.requests) == ["0.txt", "1.txt"]
+
+
+def test_torture_in_short(servers: Servers, tmp_path: Path) -> None:
+    """Five seconds of trouble; then the tree that the events tell is the tree that is there."""
+    outcome = torture(1, 5.0, tmp_path / "torture", chosen_majors()[-1], 60.0, servers)
+    assert not outcome.faults, "\n".join((outcome.line, *outcome.faults))
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_torture(servers: Servers, tmp_path: Path, seed: int) -> None:
+    """Twenty seconds of it."""
+    outcome = torture(seed, 20.0, tmp_path / "torture", chosen_majors()[-1], 120.0, servers)
+    assert not outcome.faults, "\n".join((outcome.line, *outcome.faults))

@@ -69,6 +69,7 @@ class Torture:
         self.report = self.chosen.random() < 0.3
         self.outcome = Outcome(seed)
         self.troubles: Counter[str] = Counter()
+        self.stopping = False
 
     async def run(self, server: PostgresServer) -> Outcome:
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -99,6 +100,8 @@ class Torture:
                         continue
                     worker.kill()
                     await worker.wait()
+                if self.stopping and daemon.running:
+                    await daemon.wait()
                 if not daemon.running:
                     await daemon.start()
                 await self._told(daemon, endpoint, copy)
@@ -147,8 +150,11 @@ class Torture:
                     await asyncio.sleep(self.chosen.uniform(0, 0.5))
                     await daemon.start()
                 elif trouble == "stop":
-                    if (code := await daemon.stop()) not in (0, -2):
+                    ready = bool(daemon.find("ready"))
+                    self.stopping = True
+                    if (code := await daemon.stop()) != 0 and ready:
                         self.outcome.faults.append(f"did not end in order: {code}\n{daemon.tail(5)}")
+                    self.stopping = False
                     await daemon.start()
                 elif trouble == "hold":
                     held = True
