@@ -71,3 +71,22 @@ async def test_every_part_by_expressions_and_the_same_again_after_a_restart(tmp_
         hasura = [request.event for request in endpoint.requests if request.path == "/hasura"]
         assert [event["event"]["data"]["new"]["id"] for event in hasura] == [1, 2, 3]
         assert {event["event"]["op"] for event in hasura} == {"INSERT"}
+
+
+async def test_custom_events_have_shapes_too(tmp_path: Path, database: Database) -> None:
+    """What was queued in SQL: its data alone, as a CloudEvent in binary mode with a payload, and as a request without a body."""
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        hooks: dict[str, Any] = {
+            "raw": {"webhook": endpoint.url("/raw"), "format": "raw"},
+            "binary": {"webhook": endpoint.url("/binary"), "format": "cloudevents-binary", "payload": {"n": "${ data.n }"}},
+            "gone": {"webhook": {"url": endpoint.url("/gone/${ data.to }"), "method": "DELETE"}},
+        }
+        async with setting.daemon({name: {"type": "PAID", **hook} for name, hook in hooks.items()}):
+            await setting.ask("""SELECT cdcd.queue('PAID', '{"n": 1.50, "to": "a/b"}')""")
+            await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'processed'", 3)
+        raw, binary = (next(r for r in endpoint.requests if r.path == f"/{name}") for name in ("raw", "binary"))
+        (gone,) = (request for request in endpoint.requests if request.method == "DELETE")
+        assert raw.event == {"n": 1.5, "to": "a/b"}
+        assert (binary.body, binary.headers["ce-type"], binary.headers["ce-id"]) == (b'{"n":1.50}', "PAID", binary.id)
+        assert (gone.path, gone.body) in (("/gone/a/b", b""), ("/gone/a%2Fb", b""))

@@ -1,13 +1,20 @@
 """A template sees of the stored event what `when` saw of the change, but for what JSON does not tell."""
 
+from pathlib import Path
+
 import pytest
 
 from cdcd.config.model import Kind
 from cdcd.errors import ExpressionError
 from cdcd.event import Delivery, Event
+from cdcd.sources.files.describing import Change as FileChange
+from cdcd.sources.files.describing import describe, encode
+from cdcd.sources.files.tree import pack
 from cdcd.sources.rows import Change
 from cdcd.triggers.expressions import Expression, Facts
+from cdcd.triggers.occurrence import Occurrence
 from cdcd.triggers.stored import Stored, stored
+from cdcd.triggers.vocabulary import VOCABULARIES
 from tests.unit.sources.rows import U, delete, insert, relation, row, table, update
 
 COLUMNS = ("id", "name", "price", "big", "raw", "doc")
@@ -49,6 +56,37 @@ def outcome(expression: Expression, facts: Facts) -> tuple[object, str]:
 def test_it_is_what_when_saw(name: str, source: str) -> None:
     expression = Expression("t", source)
     assert outcome(expression, again(CHANGES[name])) == outcome(expression, CHANGES[name])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            "file",
+            "old",
+            "file.path",
+            "file.size > 1",
+            "file.mtime",
+            "file.type",
+            "file.contentType",
+            "file.name",
+            "has(file.sha256)",
+        ),
+        *("file.movedFrom", "old.size", "old == null", "event.store", "event.key", "event.subject", "event.source", "type"),
+    ],
+)
+@pytest.mark.parametrize("type", ["FILE_CREATE", "FILE_UPDATE", "FILE_DELETE"])
+def test_of_a_file_it_is_what_when_saw(tmp_path: Path, type: str, source: str) -> None:
+    (tmp_path / "a.txt").write_text("abc")
+    entry = pack((tmp_path / "a.txt").stat())
+    change = FileChange(type, "x/a.txt", None if type == "FILE_CREATE" else entry, None if type == "FILE_DELETE" else entry)
+    data = describe(change, "uploads", None, "y/b.txt")
+    attributes = {"source": "cdcd/shop/uploads", "subject": "x/a.txt", "key": "x/a.txt", "store": "uploads"}
+    seen = Occurrence(type, "x/a.txt", 5, attributes, {"file": data, "old": data.get("before")})
+    event = Event(type, "cdcd/shop/uploads", "x/a.txt", "x/a.txt", 5, encode(data))
+    expression = Expression("t", source, VOCABULARIES[Kind.STORAGE])
+    kept = stored(Delivery("an-id", "t", event, None), Kind.STORAGE)
+    assert outcome(expression, kept) == outcome(expression, seen)
 
 
 def test_a_number_without_a_point_is_whole_whatever_its_column_is() -> None:
