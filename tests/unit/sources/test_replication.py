@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from cdcd.config.model import Capture, Config, Database, Eventing, TriggerConfig, Webhook
+from cdcd.config.model import Capture, Config, Database, Eventing, Kind, TriggerConfig, Webhook
 from cdcd.event import Delivery, Position
 from cdcd.lifecycle import Supervisor
 from cdcd.replication.errors import DecodeError
-from cdcd.replication.messages import Begin, Commit, Insert, Truncate
+from cdcd.replication.messages import Begin, Commit, Insert, LogicalMessage, Truncate
 from cdcd.replication.progress import Progress
 from cdcd.replication.stream import ReplicationStream
 from cdcd.replication.tuples import Tuple
@@ -47,8 +47,11 @@ def source() -> ReplicationSource:
     trigger = compile_trigger(
         TriggerConfig("t", frozenset({"DB_INSERT", "DB_TRUNCATE"}), "main", ("products",), Webhook("http://a/", "http://a"))
     )
+    paid = compile_trigger(TriggerConfig("p", frozenset({"PAID"}), "", (), Webhook("http://a/", "http://a"), kind=Kind.CUSTOM))
     pipeline = Pipeline()
-    made = ReplicationSource(config, DATABASE, [trigger], Index([trigger]), pipeline, pipeline, Reads("", "cdcd"), Supervisor())
+    made = ReplicationSource(
+        config, DATABASE, [trigger], Index([trigger, paid]), pipeline, pipeline, Reads("", "cdcd"), Supervisor()
+    )
     made._opened = Opened(cast(ReplicationStream, None), 100, 7, IDENTITY, Captured("cdcd_shop_main", []), 0)
     made._begin_at(100, None)
     made._matching.described(ITEMS, (), lambda _: None)
@@ -186,3 +189,26 @@ def test_a_transaction_that_is_read_again_goes_on_behind_what_was_emptied() -> N
         "public.products/2",
     ]
     assert len({each.id for each in waiting(it)}) == 4
+
+
+def test_a_transaction_that_is_read_again_goes_on_behind_the_messages_of_it() -> None:
+    """They are counted apart from rows and truncations, those that are somebody else's too; each is matched once and settled with
+    its transaction."""
+    it = source()
+    for _ in range(2):
+        connected_again(it)
+        it._boundary(Begin(200, 0, 5))
+        it._boundary(LogicalMessage(True, 190, "other", b"x"))
+        it._boundary(LogicalMessage(True, 191, "cdcd:PAID", b"1"))
+        it._row(insert(1))
+    it._boundary(LogicalMessage(True, 193, "cdcd:PAID", b"2"))
+    it._boundary(LogicalMessage(True, 194, "cdcd:NOBODY", b"3"))
+    it._boundary(Commit(200, 210, 0))
+    it._boundary(LogicalMessage(False, 220, "cdcd:PAID", b"4"))
+    assert [each.event.data for each in waiting(it) if each.trigger == "p"] == [b"1", b"2"]
+    assert len({each.id for each in waiting(it)}) == len(waiting(it)) == 3
+    assert unsettled(it)
+    for each in waiting(it):
+        assert each.checkpoint is not None
+        each.checkpoint.settle()
+    assert not unsettled(it)
