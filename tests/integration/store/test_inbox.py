@@ -11,6 +11,7 @@ from cdcd.store.inbox import BATCH, Inbox, dequeue
 from cdcd.store.migrate import migrate
 from cdcd.store.retention import Retention
 from cdcd.store.statements import SQL
+from tests.integration.store.shop import SCHEMA, delivery, final, shop
 from tests.postgres import Database
 
 LARGEST = 16 * 1024 * 1024
@@ -118,3 +119,18 @@ async def test_many_scheduled_events_cost_a_look_up(database: Database) -> None:
             hits = [int(hit) for hit in re.findall(r"shared hit=(\d+)", plan)]
             assert max(hits) < 200, plan
     await inbox.close()
+
+
+async def test_a_commit_that_is_written_again_with_what_leaves_the_queue(database: Database) -> None:
+    """The answer to a commit may be lost: the same group again changes nothing, and the connection goes on."""
+    async with shop(database) as it:
+        inbox = Inbox(database.dsn, SCHEMA)
+        await inbox.put([event("a"), event("b")])
+        one, two = delivery(), delivery()
+        for _ in range(2):
+            await it.recorder.submit([final(one)], [dequeue(["a"])])
+        await it.recorder.submit([final(two)], [dequeue(["b"])])
+        assert it.rows("SELECT count(*) FROM queued") == [(0,)]
+        assert it.rows("SELECT status, count(*) FROM event_logs GROUP BY 1") == [("processed", 2)]
+        assert it.states == []
+        await inbox.close()
