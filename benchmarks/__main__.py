@@ -13,12 +13,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, files, isolation, latency, memory, queue, schedule, throughput
+from benchmarks import capture, changelog, files, isolation, latency, memory, queue, schedule, throughput
 from benchmarks.harness import Figure, Server
 
 ALL: dict[str, Callable[..., list[Figure]]] = {
     "throughput": throughput.run,
     "capture": capture.run,
+    "changelog": changelog.run,
     "latency": latency.run,
     "isolation": isolation.run,
     "memory": memory.run,

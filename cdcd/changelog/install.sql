@@ -83,7 +83,10 @@ BEGIN
     ELSE
         INSERT INTO @schema@.changes (relid, shape, op, described, old) VALUES (TG_RELID, mark, 'D', told, OLD::text);
     END IF;
-    PERFORM pg_catalog.pg_notify(@channel@, '');
+    -- A transaction that has notified cannot be prepared: where that is allowed, the reader looks by itself.
+    IF pg_catalog.current_setting('max_prepared_transactions') = '0' THEN
+        PERFORM pg_catalog.pg_notify(@channel@, '');
+    END IF;
     RETURN NULL;
 END
 $body$;
@@ -95,7 +98,10 @@ AS $body$
 BEGIN
     INSERT INTO @schema@.changes (relid, shape, op, described)
     VALUES (TG_RELID, @fingerprint@, 'T', @schema@.changes_describe(TG_ARGV[0]::oid, TG_RELID));
-    PERFORM pg_catalog.pg_notify(@channel@, '');
+    -- A transaction that has notified cannot be prepared: where that is allowed, the reader looks by itself.
+    IF pg_catalog.current_setting('max_prepared_transactions') = '0' THEN
+        PERFORM pg_catalog.pg_notify(@channel@, '');
+    END IF;
     RETURN NULL;
 END
 $body$;

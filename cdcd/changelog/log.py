@@ -79,6 +79,10 @@ class ChangeLog:
         query = f"SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM {self._names.quoted}.changes_seq"
         return int((await self._one(query))[0])
 
+    async def notifies(self) -> bool:
+        """Whether the triggers notify (see install.sql)."""
+        return bool((await self._one("SELECT pg_catalog.current_setting('max_prepared_transactions') = '0'"))[0])
+
     async def writers(self) -> set[str] | None:
         """The transactions that may have numbers and have not ended; None when it cannot be told just now."""
         with translated():

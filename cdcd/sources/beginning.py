@@ -46,6 +46,12 @@ def where_to_begin(
         if slot is not None and slot.lost:
             raise PositionLost(f"database {name!r}: the slot {slot.name!r} is invalidated ({_why(slot)})", hint=ACCEPT)
         return Beginning(None if slot is None else slot.confirmed_flush)
+    if "log" in known.identity:
+        raise PositionLost(
+            f"database {name!r} was captured by triggers until now ({_moment(known.time)}); what stands in the change log and was not "
+            "read is not in the replication stream",
+            hint=f"set `capture: triggers` again; or {ACCEPT}",
+        )
     since = f"{format_lsn(known.settled)} ({_moment(known.time)})"
     if known.identity.get("system", identity["system"]) != identity["system"]:
         raise PositionLost(

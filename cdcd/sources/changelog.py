@@ -2,8 +2,8 @@
 
 The rules:
 - it reads in the order in which changes were made, and only up to where nothing can appear any more (`changelog.horizon`);
-- a notification wakes it and is never the data; it also looks by itself every `LOOK_EVERY` seconds, and more often only while a
-  transaction that has changed something is open;
+- a notification wakes it and is never the data; it also looks by itself every `LOOK_EVERY` seconds, more often while a transaction
+  that has changed something is open, and where the server allows prepared transactions, which cannot notify;
 - the change at its position is looked up again with each connection: in a history where it is another (a failover, a restored
   backup), everything that the log holds is read again and looked up by id;
 - what is settled and recorded leaves the log by whole leaves.
@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
@@ -46,12 +46,15 @@ log = structlog.get_logger()
 
 ROWS, BYTES = 1000, 4 * 1024 * 1024  # of one read
 LOOK_EVERY = 5.0  # seconds between looks that nothing asked for
+UNTOLD = 0.2  # the same where transactions can be prepared for a commit in two phases, which those that notify cannot
 SOONEST, LATEST = 0.005, 0.25  # seconds between looks while a transaction is open
 IDLE_STEP = 1000  # changes that nobody wanted, after which the position is written down
 MOST_BEHIND = 100_000  # changes that may wait for endpoints; beyond, what is in memory is staged
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds between attempts to connect
 PERMANENT_WAIT = 60.0  # seconds until a running source that somebody must mend is tried again
 WATCH_EVERY = 30.0  # seconds
+ANSWER = 20.0  # seconds that the server may take to answer
+LISTENED = 30.0  # seconds of silence after which it is asked whether the listening connection is still there
 XIDS = 1 << 32  # a transaction's id as replication tells it
 
 
@@ -101,6 +104,7 @@ class ChangelogSource:
         self._scanned = 0  # and up to where there is none behind it
         self._turn = 0  # which leaf the recorded position had come to when settled ones were last let go of
         self._let_go_at = 0.0  # not before this moment (monotonic seconds)
+        self._look_every = LOOK_EVERY
         self._anew = False  # the next connection begins with everything that the log holds
         self._look_up_to = 0  # changes up to here may be in the store already
         self._newest = 0  # the newest change of which something may be recorded
@@ -153,7 +157,7 @@ class ChangelogSource:
         await self._drop()
         first = not self._identity
         known = await self._known() if first or self._anew else self._arrived()
-        with translated(self._database):
+        with translated(self._database), refusals():
             connection = await connect(self._database)
             try:
                 installed = await prepare(
@@ -161,6 +165,7 @@ class ChangelogSource:
                 )
                 changes = ChangeLog(connection, names_of(self._config))
                 written = await changes.written()
+                self._look_every = LOOK_EVERY if await changes.notifies() else UNTOLD
                 ours = known is None or not known.settled or await changes.mark(known.settled) == known.identity.get("mark")
             except BaseException:
                 await connection.close()
@@ -232,9 +237,11 @@ class ChangelogSource:
                 channel = names_of(self._config).channel.replace('"', '""')
                 await connection.execute(f'LISTEN "{channel}"'.encode())
                 self._woken.set()  # what was written before
-                async for _ in connection.notifies():
-                    self._woken.set()
-        raise TransientError(f"database {self._database.name!r}: the connection that listens has ended")
+                while True:
+                    async for _ in connection.notifies(timeout=LISTENED):
+                        self._woken.set()
+                    async with asyncio.timeout(ANSWER):  # nobody else would tell that it is dead
+                        await connection.execute("SELECT 1")
 
     # Reading
 
@@ -243,27 +250,34 @@ class ChangelogSource:
         wait = SOONEST
         while True:
             self._woken.clear()
-            with translated(self._database):
-                readable = await self._look()
-                moved = readable > self._scanned
-                if moved:
-                    await self._read_to(readable)
-                await self._let_settled_go()
+            readable = await self._look()
+            moved = readable > self._scanned
+            if moved:
+                await self._read_to(readable)
+            await self._let_settled_go()
             if moved:
                 wait = SOONEST
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait if self._horizon.waiting else LOOK_EVERY):
+                async with asyncio.timeout(wait if self._horizon.waiting else self._look_every):
                     await self._woken.wait()
             wait = min(wait * 2, LATEST)
+
+    @contextlib.asynccontextmanager
+    async def _answered(self) -> AsyncIterator[None]:
+        """Questions to the log: a network that swallows them is found out, and errors are ours."""
+        with translated(self._database), refusals():
+            async with asyncio.timeout(ANSWER):
+                yield
 
     async def _look(self) -> int:
         """Up to where the log can be read now."""
         assert self._changes is not None
-        written = await self._changes.written()
-        if written <= self._scanned:
-            return self._scanned
-        writers = await self._changes.writers()
+        async with self._answered():
+            written = await self._changes.written()
+            if written <= self._scanned:
+                return self._scanned
+            writers = await self._changes.writers()
         if writers is None:
             self._woken.set()  # look again at once
             return self._scanned
@@ -272,11 +286,12 @@ class ChangelogSource:
     async def _read_to(self, readable: int) -> None:
         assert self._changes is not None
         while self._scanned < readable:
-            entries = await self._changes.read(self._scanned, readable, ROWS, BYTES)
-            if not entries:
-                self._scanned = readable
-                return
-            await self._match(entries)
+            async with self._answered():
+                entries = await self._changes.read(self._scanned, readable, ROWS, BYTES)
+                if not entries:
+                    self._scanned = readable
+                    return
+                await self._match(entries)
             failpoints.hit("source.matched")
             await self._offer()
             if self._progress.settled - self._recorded >= IDLE_STEP:
@@ -374,7 +389,8 @@ class ChangelogSource:
         now, turn = asyncio.get_running_loop().time(), max(self._recorded, 0) >> LEAF_BITS
         if self._changes is None or turn == self._turn or now < self._let_go_at:
             return
-        emptied, busy = await self._changes.let_go(self._recorded)
+        async with self._answered():
+            emptied, busy = await self._changes.let_go(self._recorded)
         if busy:
             self._let_go_at = now + LOOK_EVERY
         else:

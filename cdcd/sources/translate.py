@@ -47,6 +47,8 @@ def translate(error: ReplicationError | DecodeError, database: Database) -> Cdcd
             return SourceNotReady(text, hint=f"the role needs LOGIN and REPLICATION and must be let in by pg_hba.conf; {SETUP}")
         case ConnectionLost():
             return SourceUnavailable(text)
+    if database.capture is Capture.TRIGGERS and error.sqlstate in ("42P01", "3F000"):
+        return SourceUnavailable(f"{text} (the change log was removed)", hint="it is looked for again")
     if error.sqlstate == "55000" and "wal_level" in str(error):
         return SourceNotReady(text, hint="ALTER SYSTEM SET wal_level = 'logical'; then restart the server")
     if error.sqlstate == "53400":

@@ -8,8 +8,8 @@ from tests.postgres import Servers, chosen_majors
 from tests.torture.run import torture
 
 
-def _run(servers: Servers, directory: Path, seed: int, seconds: float, drain: float) -> None:
-    outcome = torture(seed, seconds, directory, major=chosen_majors()[-1], drain=drain, servers=servers)
+def _run(servers: Servers, directory: Path, seed: int, seconds: float, drain: float, capture: str = "replication") -> None:
+    outcome = torture(seed, seconds, directory, major=chosen_majors()[-1], drain=drain, servers=servers, capture=capture)
     assert not outcome.faults, f"{outcome.line}\n{outcome.faults}\n{directory}"
 
 
@@ -18,9 +18,22 @@ def test_torture_in_short(servers: Servers, tmp_path: Path) -> None:
     _run(servers, tmp_path, 1, 4.0, 90.0)
 
 
+def test_torture_of_the_change_log_in_short(servers: Servers, tmp_path: Path) -> None:
+    """The same trouble, captured by triggers."""
+    _run(servers, tmp_path, 2, 4.0, 90.0, "triggers")
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_torture(servers: Servers, tmp_path: Path, seed: int) -> None:
     """Thirty seconds of trouble, then the account."""
     _run(servers, tmp_path, seed, 30.0, 300.0)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_torture_of_the_change_log(servers: Servers, tmp_path: Path, seed: int) -> None:
+    """The same, captured by triggers."""
+    _run(servers, tmp_path, seed, 30.0, 300.0, "triggers")

@@ -2,6 +2,7 @@
 
 python -m tests.torture --seed 7 --seconds 30              one seed
 python -m tests.torture --seeds 20 --seconds 30            seeds 1 to 20, one after the other
+python -m tests.torture --capture triggers --seeds 20      the same of the change log
 """
 
 import argparse
@@ -20,12 +21,21 @@ def main() -> int:
     parser.add_argument("--drain", type=float, default=300.0, help="how long draining may take afterwards")
     parser.add_argument("--logs", type=Path, default=Path("/tmp/cdcd-torture"), help="where the logs of each seed go")
     parser.add_argument("--major", type=int, default=chosen_majors()[-1], help="PostgreSQL major")
+    parser.add_argument(
+        "--capture", choices=("replication", "triggers"), default="replication", help="how changes are captured"
+    )
     arguments = parser.parse_args()
     servers = Servers()
     failed = 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        directory = arguments.logs / f"seed-{seed}"
-        outcome = torture(seed, arguments.seconds, directory, major=arguments.major, drain=arguments.drain, servers=servers)
+        directory = arguments.logs / f"{arguments.capture}-{seed}"
+        outcome = torture(
+            *(seed, arguments.seconds, directory),
+            major=arguments.major,
+            drain=arguments.drain,
+            servers=servers,
+            capture=arguments.capture,
+        )
         print(outcome.line, flush=True)
         if outcome.faults:
             failed += 1

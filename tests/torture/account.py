@@ -102,7 +102,7 @@ class Copy:
         if row["v"] != before + 1:
             self._fault("version does not follow", receipt, f"{table} {key}: {before} -> {row['v']}")
         self._versions[row["rid"]] = row["v"]
-        for lane in {found, key}:
+        for lane in {found, key} if data["lsn"] is not None else ():
             lsn = f"{int(data['lsn'].split('/')[0], 16):08x}{int(data['lsn'].split('/')[1], 16):08x}"
             if lsn < self._lsn.get((table, lane), ""):
                 self._fault("LSN goes back within a key", receipt, f"{table} {lane}")
@@ -112,8 +112,13 @@ class Copy:
         key = (row["client"], row["step"])
         if key in self.rows[table]:
             self._fault("inserted twice", receipt, f"{table} {key}")
-        if table == "ledger":
-            lsn = json.loads(receipt.body)["data"]["lsn"]
+        lsn = json.loads(receipt.body)["data"]["lsn"]
+        if table == "ledger" and lsn is None:  # a change log is in the order in which changes were made
+            steps = self.rows[""].setdefault((row["client"],), {"step": 0})
+            if row["step"] < steps["step"]:
+                self._fault("a client's steps out of order", receipt, f"{key} behind {steps}")
+            steps["step"] = row["step"]
+        elif table == "ledger":
             place = tuple(int(part, 16) for part in lsn.split("/"))
             if place < self.rows.setdefault("", {}).get((), {"place": (0, 0)})["place"]:
                 self._fault("out of the order of commits", receipt, lsn)

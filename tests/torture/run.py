@@ -14,6 +14,7 @@ import psycopg
 import uvloop
 from psycopg.rows import TupleRow
 
+from cdcd.changelog.names import LEAF_BITS
 from cdcd.demo.postgres import PostgresServer
 from cdcd.replication.lsn import parse_lsn
 from tests.daemon import Daemon
@@ -53,7 +54,8 @@ class Outcome:
 class Torture:
     """One run of one seed in `directory`."""
 
-    def __init__(self, seed: int, seconds: float, directory: Path, drain: float) -> None:
+    def __init__(self, seed: int, seconds: float, directory: Path, drain: float, capture: str) -> None:
+        self.capture = capture
         self.seed = seed
         self.seconds = seconds
         self.directory = directory
@@ -81,7 +83,7 @@ class Torture:
             store = to_postgres.dsn(server.dsn("store", tcp=True)) if numbers.own_store else None
             config = self.directory / "cdcd.yaml"
             url = to_postgres.dsn(server.dsn("app", tcp=True))
-            write_config(config, numbers, url, store, to_steady.url(""), to_flaky.url(""))
+            write_config(config, numbers, url, store, to_steady.url(""), to_flaky.url(""), self.capture)
             daemon = Daemon(config)
             trouble = Trouble(self.seed, server, daemon, to_postgres, [to_steady, to_flaky], self.endpoints)
             await daemon.start()
@@ -142,6 +144,8 @@ class Torture:
         return False
 
     async def _left(self, server: PostgresServer, connection: psycopg.AsyncConnection[TupleRow], target: int) -> str | None:
+        if self.capture == "triggers":
+            return await self._left_in_log(server, connection)
         cursor = await connection.execute("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s", [SLOT])
         row = await cursor.fetchone()
         if row is None:
@@ -155,6 +159,18 @@ class Torture:
                 return f"pending {dict(pending)}"
         behind = await _lsn(connection) - confirmed
         return f"the idle slot stands {behind} bytes behind" if behind > BEHIND else None
+
+    async def _left_in_log(self, server: PostgresServer, connection: psycopg.AsyncConnection[TupleRow]) -> str | None:
+        newest = await (await connection.execute("SELECT max(seq), count(*) FROM cdcd.changes")).fetchone()
+        assert newest is not None
+        async with await _connect(self._store(server)) as store:
+            row = await (await store.execute("SELECT settled FROM cdcd.positions ORDER BY seq DESC LIMIT 1")).fetchone()
+            if row is None or row[0] < newest[0]:
+                return f"settled {row} of {newest[0]}"
+            cursor = await store.execute("SELECT trigger, count(*) FROM cdcd.pending GROUP BY 1 ORDER BY 1")
+            if pending := await cursor.fetchall():
+                return f"pending {dict(pending)}"
+        return None if newest[1] <= 2 << LEAF_BITS else f"{newest[1]} changes stay in the log"
 
     def _store(self, server: PostgresServer) -> str:
         return server.dsn("store" if self.outcome.numbers.own_store else "app")
@@ -221,13 +237,14 @@ def torture(
     major: int,
     drain: float = 120.0,
     servers: Servers,
+    capture: str = "replication",
     run: Callable[..., Any] = uvloop.run,
 ) -> Outcome:
     """Run one seed; its logs stay in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     server = servers.new(major, SETTINGS)
     try:
-        outcome: Outcome = run(Torture(seed, seconds, directory, drain).run(server))
+        outcome: Outcome = run(Torture(seed, seconds, directory, drain, capture).run(server))
         if outcome.faults:
             shutil.copy(server.log_file, directory / "postgres.log")
         return outcome

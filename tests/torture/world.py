@@ -67,14 +67,16 @@ TRIGGER = """\
 """
 
 
-def write_config(path: Path, numbers: Numbers, url: str, store: str | None, steady: str, flaky: str) -> None:
+def write_config(
+    path: Path, numbers: Numbers, url: str, store: str | None, steady: str, flaky: str, capture: str = "replication"
+) -> None:
     """Three triggers to each of two endpoints, so that each of them can rebuild the tables by itself."""
     every = "DB_INSERT, DB_UPDATE, DB_DELETE"
     text = f"""\
 project: {PROJECT}
 secret: a secret of the torture test
 databases:
-  main: {{ url: "{url}" }}
+  main: {{ url: "{url}", capture: {capture} }}
 """
     if store is not None:
         text += f'  store: {{ url: "{store}" }}\n'
