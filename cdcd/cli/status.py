@@ -17,7 +17,7 @@ from cdcd.cli.options import ConfigOption, load_or_exit
 from cdcd.cli.run import run_loop
 from cdcd.config import schema as config_schema
 from cdcd.config.model import Config
-from cdcd.upkeep.status import DatabaseReport, Report, TriggerReport, behind
+from cdcd.upkeep.status import DatabaseReport, FilesReport, Report, TriggerReport, behind
 from cdcd.upkeep.status import status as look
 from cdcd.upkeep.words import ago, size
 
@@ -113,6 +113,8 @@ def _show(report: Report, width: int) -> RenderableType:
     for database in report.databases:
         about = Text.assemble(("database ", "dim"), (database.name, "bold"))
         parts += ["", about, Padding(_lines(_database(database, report)), (0, 0, 0, 2))]
+    if report.files:
+        parts += ["", _lines([(f"files {store.name}", _files(store, report)) for store in report.files])]
     if report.triggers:
         parts += ["", _triggers(report, width)]
         told = [line for row in report.triggers for line in _told(row, report, width)]
@@ -177,6 +179,18 @@ def _log(database: DatabaseReport, report: Report) -> list[tuple[str, Text]]:
         ("change log", Text.assemble(size(log.bytes), ", ", state)),
         ("settled", Text(f"{behind}{last} ({log.settled} of {log.written})")),
     ]
+
+
+def _files(store: FilesReport, report: Report) -> Text:
+    """A store of files."""
+    about = Text(store.path)
+    if not store.there:
+        about.append(" is not there", "bold red")
+    if store.looked_at is None or store.entries is None:
+        return about.append(", not looked at yet", "yellow") if not report.store_error else about
+    return about.append(
+        f", {store.entries:,} {'entry' if store.entries == 1 else 'entries'}, all looked at {ago(report.at - store.looked_at)} ago"
+    )
 
 
 def _triggers(report: Report, width: int) -> Table:

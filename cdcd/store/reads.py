@@ -29,13 +29,23 @@ class TriggerStatus:
     last_failed_at: float | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class TreeStatus:
+    """How a store of files stands. Times are wall-clock seconds: when it was first and last looked at whole."""
+
+    seen_from: float
+    looked_at: float
+    entries: int
+
+
 @dataclass(slots=True)
 class StoreStatus:
-    """How the store stands. `estimated`: delivered and cancelled come from a sample."""
+    """How the store stands. `estimated`: delivered and cancelled come from a sample. `trees` is filled by who asks for it."""
 
     triggers: dict[str, TriggerStatus] = field(default_factory=dict)
     positions: dict[str, Position] = field(default_factory=dict)
     estimated: bool = False
+    trees: dict[str, TreeStatus] = field(default_factory=dict)
 
 
 class Reads:
@@ -83,6 +93,11 @@ class Reads:
             trigger.failed, trigger.last_failed_at = count, at
             trigger.last_error = trigger.last_error or why
         return status
+
+    async def trees(self) -> dict[str, TreeStatus]:
+        """The stores of files that were looked at."""
+        rows = await self._session.fetch("stores_status")
+        return {name: TreeStatus(seen_from, looked_at, entries) for name, seen_from, looked_at, entries in rows}
 
     async def close(self) -> None:
         """Close the connection; the next call makes another."""

@@ -96,6 +96,18 @@ class TriggerReport:
 
 
 @dataclass(slots=True)
+class FilesReport:
+    """A store of files. `there`: whether its directory is. `entries`: files and directories in the kept tree, None when it is not
+    known; `looked_at`: when all of it was last looked at, wall-clock seconds, None when it never was."""
+
+    name: str
+    path: str
+    there: bool
+    entries: int | None = None
+    looked_at: float | None = None
+
+
+@dataclass(slots=True)
 class Report:
     """How all of it stands. `running`: who owns the store, in words; empty: nobody, so cdcd is not running; None: unknown.
 
@@ -112,6 +124,7 @@ class Report:
     running: str | None = None
     estimated: bool = False
     databases: list[DatabaseReport] = field(default_factory=list)
+    files: list[FilesReport] = field(default_factory=list)
     triggers: list[TriggerReport] = field(default_factory=list)
 
     @property
@@ -142,6 +155,13 @@ async def status(config: Config, since: float) -> Report:
             )
         )
     )
+    for store in config.storage.values():
+        tree = stored.trees.get(store.name) if stored else None
+        there = await asyncio.to_thread(store.path.is_dir)
+        about = FilesReport(store.name, str(store.path), there)
+        if tree is not None:
+            about.entries, about.looked_at = tree.entries, tree.looked_at
+        report.files.append(about)
     known = stored.triggers if stored else {}
     for trigger in config.triggers.values():
         row = TriggerReport(trigger.name, trigger.enabled, trigger.webhook.endpoint)
@@ -183,6 +203,8 @@ async def _read_store(config: Config, home: Home, report: Report) -> StoreStatus
                 return StoreStatus()
             report.running, report.store_made = standing.owner, True
             found = await reads.status(report.since)
+            if config.storage:
+                found.trees = await reads.trees()
     except TimeoutError:
         report.store_error = "no answer in time"
     except CdcdError as error:
