@@ -30,7 +30,7 @@ def make_server(config: Config, dsn: str, waiting: Waiting, wake: Callable[[], N
     """
     assert config.server is not None
     schema = config.eventing.schema
-    intake = Intake(Inbox(dsn, schema), wake, failed)
+    intake = Intake(Inbox(dsn, schema), wake, clock, failed)
     schedule = Schedule(dsn, schema)
     queueing = Queueing(config.project, compile_rules(config), intake, waiting, clock, config.limits.payload)
     events = Events(queueing, schedule)

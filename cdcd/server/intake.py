@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cdcd import failpoints
+from cdcd.clock import Clock
 from cdcd.errors import CdcdError
 from cdcd.event import Queued
 from cdcd.lifecycle import Failed, Tasks
+from cdcd.sources.queue import LOOK_EVERY
 from cdcd.store.connection import RowRefused
 from cdcd.store.inbox import Inbox
 
@@ -30,11 +32,13 @@ class _Unit:
 
 
 class Intake:
-    """One connection to the store. `wake` is called after each commit. One task writes at a time, and only while there is work."""
+    """One connection to the store. `wake` is called after each commit of something that is due before the queue is looked at anyway.
+    One task writes at a time, and only while there is work."""
 
-    def __init__(self, inbox: Inbox, wake: Callable[[], None], failed: Failed) -> None:
+    def __init__(self, inbox: Inbox, wake: Callable[[], None], clock: Clock, failed: Failed) -> None:
         self._inbox = inbox
         self._wake = wake
+        self._clock = clock
         self._tasks = Tasks("server.intake", failed)
         self._waiting: deque[_Unit] = deque()
         self._running = False
@@ -105,7 +109,9 @@ class Intake:
             await self._inbox.close()
         else:
             self.groups += 1
-            self._wake()
+            soon = (self._clock.now() + LOOK_EVERY) * 1e6
+            if any(event.due <= soon for event in events):
+                self._wake()
             for unit in units:
                 if not unit.done.done():
                     unit.done.set_result(new)

@@ -4,7 +4,7 @@ A request's events are accepted together or not at all.
 """
 
 import asyncio
-import os
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -123,7 +123,7 @@ class Queueing:
         """A UUID of version 7 (RFC 9562, 5.7) with microseconds: ids sort as they were made."""
         self._last = now = max(now, self._last + 1)
         milliseconds, rest = divmod(now, 1000)
-        digits = f"{milliseconds:012x}7{rest:03x}{(os.urandom(8)).hex()}"
+        digits = f"{milliseconds:012x}7{rest:03x}{random.getrandbits(64):016x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 

@@ -12,7 +12,6 @@ Space Cloud's: an object                    its own routes: `type, payload, dela
 What the body says wrongly is gathered, with its place, and told at once.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -35,7 +34,10 @@ LONGEST_KEY = 400
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
 SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
 T = TypeVar("T")
-_INEXACT = re.compile(rb"[\d.]{17}|\d[eE]")  # numbers that may have more digits than 64 bits hold
+_SHAPE = bytes(
+    ord("d") if chr(byte) in "0123456789." else ord("e") if chr(byte) in "eE" else ord(" ") for byte in range(256)
+)  # what a number looks like; found in a tenth of the time of a regular expression
+_LONG, _EXPONENT = b"d" * 17, b"de"
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,7 +104,8 @@ def parsed(body: bytes) -> object:
     """JSON; numbers that would change are kept as they were written. Raises Problem 400."""
     try:
         value: object = orjson.loads(body)
-        if _INEXACT.search(body) is not None:
+        shape = body.translate(_SHAPE)
+        if _LONG in shape or _EXPONENT in shape:  # there may be a number with more digits than 64 bits hold
             value = cloudevents.parse(body)
     except (ValueError, RecursionError):
         raise Problem(400, "the body is not JSON in UTF-8") from None

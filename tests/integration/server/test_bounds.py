@@ -49,7 +49,7 @@ def make(
     def failed(part: str, error: BaseException) -> None:
         failures.append(error)
 
-    intake = Intake(Inbox(dsn, "cdcd"), lambda: None, failed)
+    intake = Intake(Inbox(dsn, "cdcd"), lambda: None, SystemClock(), failed)
     schedule = Schedule(dsn, "cdcd")
     waiting = Waiting(Nobody())
     queueing = Queueing("shop", Rules({"A": Rule(None, None)}), intake, waiting, SystemClock(), 4096)
