@@ -391,6 +391,10 @@ SELECT $1::text, n.* FROM unnest($2::bytea[], $3::text[], $4::bigint[], $5::bigi
 ON CONFLICT (store, (CASE WHEN length(path) <= 1000 THEN path ELSE '\x00'::bytea || sha256(path) END)) DO UPDATE
 SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, inode = excluded.inode, sha256 = excluded.sha256;
 
+-- name: tree_empty
+-- A store is looked at for the first time: what an earlier first look left that was broken off is forgotten.
+DELETE FROM trees WHERE store = $1::text;
+
 -- name: tree_forget
 -- Entries of a store that are gone.
 DELETE FROM trees t USING unnest($2::bytea[]) AS n(path)

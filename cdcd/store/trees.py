@@ -78,6 +78,11 @@ def kept(store: str, entries: Mapping[bytes, bytes | None]) -> list[Effect]:
     return effects
 
 
+def emptied(store: str) -> Effect:
+    """The statement that forgets a store's entries."""
+    return Effect("tree_empty", (store,))
+
+
 def seen(store: str, root: bytes, device: int) -> Effect:
     """The statement that says that a store has been looked at whole."""
     return Effect("store_seen", (store, root, device))

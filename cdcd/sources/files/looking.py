@@ -8,8 +8,9 @@ The rules:
 """
 
 # Paths are text here: a Path for each of a million files costs more than looking at it.
-# ruff: noqa: PTH114, PTH116, PTH123
+# ruff: noqa: PTH114, PTH116
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -266,16 +267,24 @@ class Looker:
     def _digest(self, path: str, entry: bytes) -> bytes | None:
         """SHA-256 of the content; nothing when it cannot be read; None when it changed meanwhile."""
         digest = sha256()
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if self._store.follow_symlinks else os.O_NOFOLLOW)
         try:
-            with open(self._full(path), "rb", buffering=0) as file:
-                while chunk := file.read(CHUNK):
+            file = os.open(self._full(path), flags)
+            try:
+                if pack(os.fstat(file)) != entry:  # something else is there now, a pipe perhaps
+                    return None
+                while chunk := os.read(file, CHUNK):
                     if self.stopping:
                         raise Stopped
                     digest.update(chunk)
-                return digest.digest() if pack(os.fstat(file.fileno())) == entry else None
+                return digest.digest() if pack(os.fstat(file)) == entry else None
+            finally:
+                os.close(file)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:  # a link has taken its place
+                return None
             self._found.unreadable[path] = error.strerror or "?"
             return b""
 

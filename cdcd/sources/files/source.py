@@ -25,7 +25,7 @@ from cdcd.sources.files.looking import Identity, Looked, Looker, RootGone
 from cdcd.sources.files.matching import Matching
 from cdcd.sources.files.tree import Difference, Moves, Tree, is_dir, moves
 from cdcd.sources.files.watching import Watcher, watcher
-from cdcd.store.trees import Trees, kept, seen
+from cdcd.store.trees import Trees, emptied, kept, seen
 from cdcd.store.writer import Effect
 from cdcd.triggers.trigger import Trigger
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 _T = TypeVar("_T")
 
 GATHER = 0.02  # seconds: halves of a rename come together, and what a temporary file was for is done
-BATCH = 1000  # differences that are matched and staged in one commit
+BATCH = 500  # differences that are matched and staged in one commit
 KEEP = 10_000  # entries that are kept in one commit when nothing is staged
 GLANCE = 5.0  # seconds between glances at the directory itself
 LIST_EVERY = 10.0  # seconds between looks at directories that could not be watched
@@ -84,7 +84,8 @@ class FilesSource:
         self._looker = Looker(store, self.tree, clock)
         self._watcher: Watcher | None = None
         self._root: Identity | None = None
-        self._told: set[str] = set()  # directories that could not be watched, paths that could not be read
+        self._told: set[str] = set()  # paths that could not be read
+        self._told_unwatched = False
         self._running: asyncio.Future[object] | None = None
 
     async def start(self) -> None:
@@ -156,7 +157,7 @@ class FilesSource:
                 root = await self._in_thread(self._looker.root)
                 if root is None:
                     why = "it is not there"
-                elif known not in (None, ELSEWHERE, root[0]) and self.tree.count and await self._in_thread(self._looker.empty):
+                elif await self._in_thread(self._looker.empty) and self.tree.count and known not in (ELSEWHERE, root[0]):
                     why = "it is empty and on another device than before: its file system seems not to be mounted"
                 else:
                     if told:
@@ -182,8 +183,8 @@ class FilesSource:
         except FileNotFoundError:
             return False
         except OSError as error:
-            if "" not in self._told:
-                self._told.add("")
+            if not self._told_unwatched:
+                self._told_unwatched = True
                 self._log.error(
                     "files.unwatched", directories=1, error=str(error),
                     hint="raise fs.inotify.max_user_instances; until then the store is looked at every few seconds",
@@ -202,6 +203,7 @@ class FilesSource:
         """A store that is new: take it as it is, or begin with nothing so that all of it is reported."""
         store, root = self._store, os.fsencode(self._store.path)
         if store.existing is Existing.IGNORE:
+            await self._stage.stage((), (emptied(store.name),))  # of a first look that was broken off
             taken = await self._in_thread(self._looker.take)
             for start in range(0, len(taken), KEEP):
                 part = taken[start : start + KEEP]
@@ -320,14 +322,12 @@ class FilesSource:
         """Say once what cannot be watched and what cannot be read."""
         assert self._watcher is not None
         unwatched = self._watcher.unwatched
-        new = unwatched.keys() - self._told
-        if new:
-            self._told |= new
-            why = unwatched[next(iter(new))]
+        if unwatched and not self._told_unwatched:
             self._log.error(
-                "files.unwatched", directories=len(unwatched), error=why,
+                "files.unwatched", directories=len(unwatched), error=next(iter(unwatched.values())),
                 hint="raise fs.inotify.max_user_watches; until then these are looked at every few seconds",
             )  # fmt: skip
+        self._told_unwatched = bool(unwatched)
         for path, why in looked.unreadable.items():
             if path not in self._told:
                 self._told.add(path)

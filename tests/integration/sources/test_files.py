@@ -120,7 +120,7 @@ async def test_what_is_left_out(root: Path, database: Database) -> None:
         (root / "x.tmp").write_text("x")
         (root / "y").write_text("y")
         await it.told("FILE_CREATE y")
-    async with watched(database, root, recursive=False) as it:  # what is not looked into any more is gone, as far as it goes
+    async with watched(database, root, recursive=False) as it:  # what is not looked into any more stays as it was
         (root / "cache" / "z").write_text("x")
         await it.told("FILE_CREATE x.tmp")
 
@@ -250,6 +250,18 @@ async def test_the_first_start_may_tell_what_is_there(root: Path, database: Data
     async with watched(database, root, existing=Existing.REPORT) as it:
         await it.told("FILE_CREATE d", "FILE_CREATE d/f")
     async with watched(database, root, existing=Existing.REPORT) as it:
+        await it.nothing(root)
+
+
+async def test_a_first_look_that_was_broken_off_leaves_nothing(root: Path, database: Database) -> None:
+    (root / "a").write_text("x")
+    async with watched(database, root):
+        pass
+    database.execute("UPDATE cdcd.trees SET path = 'not there any more'")
+    database.execute("DELETE FROM cdcd.stores")
+    async with watched(database, root) as it:
+        await it.nothing(root)
+    async with watched(database, root) as it:
         await it.nothing(root)
 
 
