@@ -72,8 +72,12 @@ DECLARE
     mark bigint := @fingerprint@;
     told text := NULL;
 BEGIN
-    IF NOT EXISTS (SELECT FROM @schema@.changes_shapes s WHERE s.relid = TG_RELID AND s.shape = mark) THEN
+    -- Once in a transaction is enough: whoever reads it notes it. Taken back to a savepoint, the setting goes with the change.
+    IF NOT EXISTS (SELECT FROM @schema@.changes_shapes s WHERE s.relid = TG_RELID AND s.shape = mark)
+        AND pg_catalog.current_setting('cdcd.told_' || TG_RELID, true) IS DISTINCT FROM mark::text
+    THEN
         told := @schema@.changes_describe(TG_ARGV[0]::oid, TG_RELID);
+        PERFORM pg_catalog.set_config('cdcd.told_' || TG_RELID, mark::text, true);
     END IF;
     IF TG_OP = 'INSERT' THEN
         INSERT INTO @schema@.changes (relid, shape, op, described, new) VALUES (TG_RELID, mark, 'I', told, NEW::text);

@@ -164,6 +164,7 @@ class ChangelogSource:
                     connection, self._config, self._database, self._triggers, known, running=self._identity != ""
                 )
                 changes = ChangeLog(connection, names_of(self._config))
+                await changes.begin()
                 written = await changes.written()
                 self._look_every = LOOK_EVERY if await changes.notifies() else UNTOLD
                 ours = known is None or not known.settled or await changes.mark(known.settled) == known.identity.get("mark")

@@ -6,7 +6,7 @@ run.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdcd.changelog import install
 from cdcd.changelog.install import Installed, Step
@@ -106,11 +106,11 @@ async def prepare_log(
                 tell(f"database {database.name}: change log made in the schema {config.eventing.schema}")
             for step in steps:
                 tell(f"database {database.name}: {step.table}: {step.why}: {step.sql.partition(' AFTER ')[0]}")
+    beginning = Position(database.name, 0, 0, 0, {"log": installed.log, "mark": ""})
     if gap is None:
-        return None
+        return beginning if known is None else None
     tell(f"database {database.name}: gap accepted: {gap}; compare these rows by hand")
-    recorded = known.recorded if known is not None and known.identity.get("log") == installed.log else 0
-    return Position(database.name, 0, recorded, time.time_ns() // 1000, {"log": installed.log, "mark": ""})
+    return replace(beginning, time=time.time_ns() // 1000)
 
 
 async def log_sql(catalog: Connection, config: Config, database: Database, triggers: Sequence[Trigger], role: str) -> list[str]:
