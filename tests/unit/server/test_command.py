@@ -1,0 +1,64 @@
+"""`cdcd token`, and where the API may listen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cdcd.cli.main import app
+from cdcd.clock import SystemClock
+from cdcd.config import load
+from cdcd.errors import ConfigError
+from cdcd.server.auth import Tokens
+
+STRONG = "whsec_" + "A" * 43 + "="
+TEXT = "project: shop\nsecret: {secret}\nserver: {server}\n"
+
+
+def written(tmp_path: Path, secret: str = STRONG, server: str = "127.0.0.1:4122") -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(TEXT.format(secret=secret, server=server))
+    return path
+
+
+def run(path: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(app, ["token", "-c", str(path), *arguments])
+
+
+def test_a_token_is_good_for_the_api(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    made = run(path, "--role", "admin, shop", "--ttl", "5m", "--claim", "sub=alice", "--claim", "level=3")
+    assert made.exit_code == 0, made.output
+    claims = Tokens(load(path, {}).secrets, "shop", SystemClock()).claims(f"Bearer {made.stdout.strip()}")
+    assert {name: claims[name] for name in ("role", "sub", "level", "aud")} == {
+        "role": ["admin", "shop"],
+        "sub": "alice",
+        "level": 3,
+        "aud": "cdcd/shop",
+    }
+    assert claims["exp"] - claims["iat"] == 300
+
+
+@pytest.mark.parametrize("wrong", [("--ttl", "5"), ("--claim", "x"), ("--claim", "exp=1")])
+def test_wrong_options_are_told(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    assert run(written(tmp_path), *wrong).exit_code == 2
+
+
+def test_no_token_without_a_configuration(tmp_path: Path) -> None:
+    assert run(tmp_path / "none.yaml").exit_code == 1
+
+
+@pytest.mark.parametrize("server", ["0.0.0.0:4122", "'[::]:4122'", "shop.example.com:80", "{listen: '10.0.0.1:1'}"])
+def test_listening_for_others_needs_a_strong_secret(tmp_path: Path, server: str) -> None:
+    assert load(written(tmp_path, server=server), {}).server is not None
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, "0123456789abcdef01234567", server), {})
+    (mistake,) = caught.value.mistakes
+    assert "c.yaml:3:" in mistake
+    assert "needs secrets of at least 32 bytes; make them with: echo whsec_$(openssl rand -base64 32)" in mistake
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:4122", "localhost:1", "'[::1]:4122'", "127.9.9.9:0", "{}"])
+def test_loopback_does_not(tmp_path: Path, server: str) -> None:
+    assert load(written(tmp_path, "0123456789abcdef01234567", server), {}).server is not None
