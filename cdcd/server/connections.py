@@ -60,6 +60,7 @@ class Lane:
             or not request.keep_alive
             or headers.get("Content-Type", "application/json").partition(";")[0].strip().lower() != "application/json"
             or any(name in headers for name in _MEANINGFUL)
+            or len(headers.getall("Content-Type", ())) > 1
             or any(name[:3].lower() == "ce-" for name in headers)
         ):
             return

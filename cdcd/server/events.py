@@ -118,7 +118,7 @@ def wait_of(call: Call) -> float | None:
     """Seconds that the request prefers to wait for the answer, None when it does not."""
     for prefer in call.request.headers.getall("Prefer", ()):
         if (found := _WAIT.search(prefer)) is not None:
-            return min(float(found[1]), LONGEST_WAIT)
+            return min(float(found[1]), LONGEST_WAIT) or None
     return None
 
 

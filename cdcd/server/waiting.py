@@ -131,6 +131,8 @@ def response_of(text: str) -> object:
     """What a webhook gives back to a caller who waits (Space Cloud: the member `response`)."""
     try:
         body = orjson.loads(text)
-    except ValueError:
+        found: object = body["response"] if isinstance(body, dict) and "response" in body else body
+        orjson.dumps(found)  # what is nested too deeply cannot be given on as JSON
+    except (ValueError, orjson.JSONEncodeError):
         return text
-    return body["response"] if isinstance(body, dict) and "response" in body else body
+    return found

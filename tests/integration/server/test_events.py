@@ -82,7 +82,7 @@ async def test_what_is_refused_comes_with_every_reason(tmp_path: Path, database:
                 ("/0/data", "'id' is a required property"),
                 ("/0/data/n", "'x' is not of type 'integer'"),
                 ("/1/type", "there is no type NONE"),
-                ("/2/type", "'DB_INSERT' cannot be queued"),
+                ("/2/type", "events of this type come from their sour"),
                 ("/3/data", "the token and the payload do not satisfy"),
             ]
             assert await setting.ask("SELECT count(*) FROM cdcd.queued") == [(0,)]
