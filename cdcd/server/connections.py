@@ -36,8 +36,11 @@ class Known:
     length: int
 
 
-Take = Callable[[Known, bytes], "asyncio.Future[bytes] | None"]
-"""Takes a request of the lane; the future is the whole answer, as bytes, and never fails. None: it does not want it."""
+Done = asyncio.Future[set[str]]
+Answer = Callable[[Done], bytes]
+Take = Callable[[Known, bytes], "tuple[Done, Answer] | None"]
+"""Takes a request of the lane. The future ends when there is an answer, which the function makes of it, as bytes; it is called once,
+whatever has become of the client. None: the request is not wanted."""
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class Connection(RequestHandler):
     def __init__(self, manager: web.Server, lane: Lane | None, **options: Any) -> None:
         super().__init__(manager, **options)
         self._lane = lane
-        self._busy = False
+        self._busy: Answer | None = None
         self._clean = True
         self._held = b""
         self._last: tuple[bytes, int] | None = None
@@ -88,7 +91,7 @@ class Connection(RequestHandler):
         if lane is None or not data:  # aiohttp calls it with nothing, to go on with what its parser holds
             super().data_received(data)
             return
-        if self._busy:
+        if self._busy is not None:
             self._held += data
             if len(self._held) > MOST_HELD and self.transport is not None:
                 self.transport.pause_reading()
@@ -100,11 +103,11 @@ class Connection(RequestHandler):
                 head = data[:end]
                 known = lane.heads.get(head)
                 if known is not None and len(data) - end == known.length and self._idle(lane):
-                    answer = lane.take(known, data[end:])
-                    if answer is not None:
-                        self._busy = True
+                    taken = lane.take(known, data[end:])
+                    if taken is not None:
+                        done, self._busy = taken
                         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-                        answer.add_done_callback(self._answered)
+                        done.add_done_callback(self._answered)
                         return
                 self._last = (head, len(data) - end)
         self._clean = False
@@ -122,15 +125,20 @@ class Connection(RequestHandler):
             if well and self._lane is not None:
                 self._lane.learn(last[0], request)
 
-    def _answered(self, answer: "asyncio.Future[bytes]") -> None:
-        self._busy = False
+    def _answered(self, done: Done) -> None:
+        answer, self._busy = self._busy, None
+        assert answer is not None
+        if done.cancelled():
+            self.force_close()  # a stop that did not wait any longer
+            return
+        written = answer(done)
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        if answer.cancelled() or transport.get_write_buffer_size() > MOST_UNREAD:
+        if transport.get_write_buffer_size() > MOST_UNREAD:
             transport.abort()
             return
-        transport.write(answer.result())
+        transport.write(written)
         if self._held:
             held, self._held = self._held, b""
             if len(held) > MOST_HELD:

@@ -15,6 +15,7 @@ What the body says wrongly is gathered, with its place, and told at once.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -34,13 +35,14 @@ LONGEST_KEY = 400
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
 SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
 T = TypeVar("T")
+_seconds = lru_cache(1024)(duration)  # an application has few of them
 _SHAPE = bytes(
     ord("d") if chr(byte) in "0123456789." else ord("e") if chr(byte) in "eE" else ord(" ") for byte in range(256)
 )  # what a number looks like; found in a tenth of the time of a regular expression
 _LONG, _EXPONENT = b"d" * 17, b"de"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, eq=False)
 class Asked:
     """An event to queue. `pointer` is where in the body it stands, `member` where its payload does within it."""
 
@@ -155,7 +157,7 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
         if event.get("at") is not None:
             reasons.add("give `at` or `delay`, not both", f"{pointer}/delay")
         try:
-            seconds = duration(delay)
+            seconds = _seconds(delay) if isinstance(delay, str) else duration(delay)
         except ValueError as error:
             reasons.add(str(error), f"{pointer}/delay")
         else:

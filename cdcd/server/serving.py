@@ -10,6 +10,7 @@ The rules:
 import asyncio
 import logging
 import traceback
+from functools import partial
 from pathlib import PurePath
 
 import structlog
@@ -19,7 +20,7 @@ from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen, CdcdError, TransientError
 from cdcd.server import spacecloud
 from cdcd.server.auth import Tokens
-from cdcd.server.connections import Connection, Connections, Known, Lane
+from cdcd.server.connections import Answer, Connection, Connections, Done, Known, Lane
 from cdcd.server.events import Events
 from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
@@ -145,7 +146,7 @@ class Server:
 
     # The lane
 
-    def _take_known(self, known: Known, body: bytes) -> "asyncio.Future[bytes] | None":
+    def _take_known(self, known: Known, body: bytes) -> tuple[Done, Answer] | None:
         """One more request like those before."""
         size = len(body)
         if size > self._room or size > self._largest:
@@ -155,23 +156,16 @@ class Server:
         except Problem:
             return None  # told the other way
         self._room -= size
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        return done, partial(self._known_answer, ids, size)
 
-        def committed(done: "asyncio.Future[set[str]]") -> None:
-            self._room += size
-            if answer.done():
-                return
-            if done.cancelled():
-                answer.cancel()
-            elif (error := done.exception()) is not None:
-                assert isinstance(error, Exception)
-                problem = _problem(error, None)
-                answer.set_result(whole(problem.status, problem.body(), TYPE, problem.headers))
-            else:
-                answer.set_result(whole(202, b'{"ids":["%s"]}' % b'","'.join(ids)))
-
-        done.add_done_callback(committed)
-        return answer
+    def _known_answer(self, ids: list[bytes], size: int, done: Done) -> bytes:
+        self._room += size
+        error = done.exception()
+        if error is None:
+            return whole(202, b'{"ids":["%s"]}' % b'","'.join(ids))
+        assert isinstance(error, Exception)
+        problem = _problem(error, None)
+        return whole(problem.status, problem.body(), TYPE, problem.headers)
 
     async def _with_body(self, route: Route, call: Call) -> Reply:
         """Read the body within all bounds; its bytes count until the answer."""
