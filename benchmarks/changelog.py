@@ -1,8 +1,13 @@
 """The change log: rows that no trigger wants in the end (`when` false on each), against replication of the same rows; and what the
 triggers cost whoever writes.
+
+`python -m benchmarks.changelog [ROWS]`: one transaction of so many rows (a million), and the daemon's memory while it reads them.
 """
 
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 from benchmarks.harness import Endpoint, Figure, Server, config_for, daemon, median, setup
 
@@ -23,10 +28,10 @@ def run(server: Server, *, small: bool) -> list[Figure]:
     endpoint = Endpoint()
     try:
         for _ in range(rounds):
-            rate, writing = _round(server, endpoint, rows, "triggers")
+            rate, writing, _ = _round(server, endpoint, rows, "triggers")
             by_log.append(rate)
             with_triggers.append(writing)
-            rate, writing = _round(server, endpoint, rows, "replication")
+            rate, writing, _ = _round(server, endpoint, rows, "replication")
             by_stream.append(rate)
             without.append(writing)
     finally:
@@ -53,8 +58,8 @@ def run(server: Server, *, small: bool) -> list[Figure]:
     ]
 
 
-def _round(server: Server, endpoint: Endpoint, rows: int, capture: str) -> tuple[float, float]:
-    """Rows/s that the daemon reads, and that one INSERT writes."""
+def _round(server: Server, endpoint: Endpoint, rows: int, capture: str) -> tuple[float, float, str]:
+    """Rows/s that the daemon reads, and that one INSERT writes; and the daemon's memory, at its start and at most."""
     dsn = server.database()
     server.execute(dsn, TABLE)
     config = config_for(dsn, TRIGGER.format(url=endpoint.url("/cdcd")))
@@ -66,6 +71,25 @@ def _round(server: Server, endpoint: Endpoint, rows: int, capture: str) -> tuple
     writing = rows / (time.monotonic() - began)
     server.execute(dsn, "INSERT INTO items (id, amount) VALUES (0, 2000000)")
     endpoint.ask("reset")
-    with daemon(config):
-        stats = endpoint.wait("/cdcd", 2, 300)
-    return rows / (stats["last"] - stats["first"]), writing
+    with daemon(config) as running:
+        resting = running.memory()
+        stats = endpoint.wait("/cdcd", 2, 600)
+        memory = f"{resting / 2**20:,.0f} MiB at its start, {running.memory('VmHWM') / 2**20:,.0f} MiB at most"
+    return rows / (stats["last"] - stats["first"]), writing, memory
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory(prefix="cdcd-bench-") as directory:
+        Path(directory).chmod(0o755)
+        server, endpoint = Server(Path(directory)), Endpoint()
+        try:
+            rate, writing, memory = _round(server, endpoint, rows, "triggers")
+            print(f"{rows:,} rows in one transaction: written {writing:,.0f}/s, read {rate:,.0f}/s; memory {memory}")
+        finally:
+            endpoint.close()
+            server.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -83,7 +83,7 @@ async def test_a_role_that_may_only_read_the_log(database: Database, databases: 
     own = make_conninfo(store.tcp_dsn, user=role, password="secret")
     try:
         async with Endpoint() as endpoint:
-            triggers = {"users": {**TRIGGER, "webhook": endpoint.url("/users")}}
+            triggers = {"users": {**TRIGGER, "database": "main", "webhook": endpoint.url("/users")}}
             config = write_config(
                 tmp_path, url, triggers, databases={**captured(url), "store": {"url": own}}, eventing={"database": "store"}
             )
