@@ -142,7 +142,9 @@ class Reader:
     async def disconnect(self) -> None:
         """End the walsender, as a broken network does."""
         if self.config.databases["main"].capture is Capture.TRIGGERS:
-            query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cdcd' AND datname = %s"
+            query = (
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'cdcd' AND datname = %s"
+            )
             await asyncio.to_thread(self.database.postgres.execute, query, [self.database.name])
             return
         mine = f"FROM pg_replication_slots WHERE slot_name = '{self.slot}'"
