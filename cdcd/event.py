@@ -117,8 +117,8 @@ class Delivery:
 class Answer:
     """A 2xx answer that may carry events (`cdcd.delivery.answers`): its head, in lower-case names, and its body.
 
-    `cut`: the body went on beyond `limits.response` or broke off, and only its start is here. `secret`: it repeats something that was sent to
-    prove who we are, and must not be kept.
+    `cut`: the body went on beyond `limits.response` or broke off, and only its start is here. `secret`: it repeats something that
+    was sent to prove who we are, and must not be kept.
     """
 
     headers: Mapping[str, str]
