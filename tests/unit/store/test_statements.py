@@ -41,7 +41,7 @@ def test_migrations_are_numbered_without_gaps() -> None:
 
 def test_names_are_quoted_in_what_is_printed() -> None:
     printed = migration_sql('a"b', "it's", "the owner")
-    assert 'CREATE SCHEMA "a""b" AUTHORIZATION "the owner";' in printed
+    assert 'CREATE SCHEMA IF NOT EXISTS "a""b" AUTHORIZATION "the owner";' in printed
     assert "VALUES ('it''s')" in printed
     assert drop_sql('a"b') == 'DROP SCHEMA IF EXISTS "a""b" CASCADE;\n'
     with pytest.raises(StoreRefused):
