@@ -10,6 +10,7 @@ from http import HTTPStatus
 import orjson
 
 TYPE = "application/problem+json"
+MOST_REASONS = 50  # that one answer tells; a body can be wrong in any number of places
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,17 +59,27 @@ class Problem(Exception):
 
 @dataclass(slots=True)
 class Reasons:
-    """Gathers reasons; `status` is the gravest of them."""
+    """Gathers reasons, and keeps `MOST_REASONS` of `count`; `status` is the gravest of all."""
 
     found: list[Reason] = field(default_factory=list)
     status: int = 0
+    count: int = 0
 
-    def add(self, detail: str, pointer: str = "", status: int = 422) -> None:
-        """One more. 413 goes before 403 before 422."""
-        self.found.append(Reason(detail, pointer))
+    @property
+    def full(self) -> bool:
+        """Whether a further one would only be counted."""
+        return self.count >= MOST_REASONS
+
+    def add(self, detail: str, pointer: str = "", status: int = 422, *, times: int = 1) -> None:
+        """One more, or several that are told as one. 413 goes before 403 before 422."""
+        if not self.full:
+            self.found.append(Reason(detail, pointer))
+        self.count += times
         self.status = next(one for one in (413, 403, 422) if one in (status, self.status))
 
     def raise_if_any(self, detail: str) -> None:
         """Raise all of them as one problem."""
         if self.found:
-            raise Problem(self.status, detail, self.found)
+            left_out = self.count - len(self.found)
+            more = [Reason(f"and {left_out} more")] if left_out > 0 else []
+            raise Problem(self.status, detail, [*self.found, *more])

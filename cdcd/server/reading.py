@@ -32,6 +32,8 @@ MOST_EVENTS = 10_000  # in one request
 LONGEST_DELAY = 100 * 365 * 86400.0  # seconds
 LONGEST_ID = 200  # characters
 LONGEST_KEY = 400
+LONGEST_NAME = 50  # of a member that is not known, to be repeated in an answer
+MOST_UNKNOWN = 20  # of these, told of one event
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
 SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
 T = TypeVar("T")
@@ -77,7 +79,7 @@ def read_space_cloud(value: object, pointer: str, now: int, reasons: Reasons) ->
     event = _object(value, SPACE_CLOUD, pointer, reasons)
     if event is None:
         return None
-    before = len(reasons.found)
+    before = reasons.count
     due: int | None = None
     if (stamp := event.get("timestamp")) not in (None, ""):
         if isinstance(stamp, int) and not isinstance(stamp, bool):
@@ -99,7 +101,7 @@ def read_space_cloud(value: object, pointer: str, now: int, reasons: Reasons) ->
     if not isinstance(synchronous, bool):
         reasons.add("must be true or false", f"{pointer}/isSynchronous")
     made = _made(event, event.get("payload"), due, pointer, reasons)
-    return Asked(made, pointer, "/payload", synchronous is True) if made and len(reasons.found) == before else None
+    return Asked(made, pointer, "/payload", synchronous is True) if made and reasons.count == before else None
 
 
 def parsed(body: bytes) -> object:
@@ -147,7 +149,7 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
     event = _object(value, OWN, pointer, reasons)
     if event is None:
         return None
-    before = len(reasons.found)
+    before = reasons.count
     if "data" in event and "payload" in event:
         reasons.add("give `data` or `payload`, not both", f"{pointer}/payload")
     due: int | None = None
@@ -167,7 +169,7 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
                 due = now + round(seconds * 1_000_000)
     member = "payload" if "payload" in event else "data"
     made = _made(event, event.get(member), due, pointer, reasons)
-    return Asked(made, pointer, f"/{member}") if made and len(reasons.found) == before else None
+    return Asked(made, pointer, f"/{member}") if made and reasons.count == before else None
 
 
 def _object(value: object, members: tuple[str, ...], pointer: str, reasons: Reasons) -> dict[str, object] | None:
@@ -175,11 +177,20 @@ def _object(value: object, members: tuple[str, ...], pointer: str, reasons: Reas
         reasons.add("an event is an object", pointer)
         return None
     if not value.keys() <= _SETS[members]:
-        for name in value.keys() - _SETS[members]:
-            close = get_close_matches(name, members, n=1)
-            shown = name if len(name) <= 50 and name.isprintable() else "of that name"
-            reasons.add(f"there is no member {shown}" + (f"; did you mean {close[0]}?" if close else ""), pointer)
+        unknown = [name for name in value if name not in _SETS[members]]
+        for name in unknown[:MOST_UNKNOWN]:
+            reasons.add("" if reasons.full else _unknown(name, members), pointer)
+        if (more := len(unknown) - MOST_UNKNOWN) > 0:
+            reasons.add(f"there are {more} more members that are not known", pointer, times=more)
     return value
+
+
+def _unknown(name: str, members: tuple[str, ...]) -> str:
+    """To look for what was meant costs time that grows with the name's length."""
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        return "there is no member of that name"
+    close = get_close_matches(name, members, n=1)
+    return f"there is no member {name}" + (f"; did you mean {close[0]}?" if close else "")
 
 
 _SETS: Mapping[tuple[str, ...], frozenset[str]] = {OWN: frozenset(OWN), SPACE_CLOUD: frozenset(SPACE_CLOUD)}

@@ -1,6 +1,7 @@
 """Bodies that ask for events: what they become, and every reason why not."""
 
 import json
+import time
 from typing import Any
 
 import orjson
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdcd.server.problems import Problem, Reasons
+from cdcd.server.problems import MOST_REASONS, Problem, Reasons
 from cdcd.server.reading import Asked, identity_of, parsed, read_events, read_space_cloud, type_problem
 
 NOW = 1_764_000_000_000_000  # microseconds
@@ -77,6 +78,32 @@ def test_what_an_event_may_not_be(event: Any, pointer: str, detail: str) -> None
     asked, reasons = read(event)
     assert asked == []
     assert (pointer, detail) in reasons
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "A", **{"x" * 100_000 + str(n): 1 for n in range(10)}},
+        {"type": "A", **{f"dat{n}": 1 for n in range(50_000)}},
+        [{"typ": "A", "dta": 1, "kye": 2, "idd": 3} for _ in range(10_000)],
+    ],
+    ids=["long", "many", "in many events"],
+)
+def test_unknown_members_cost_little(body: Any) -> None:
+    began = time.process_time()
+    asked, reasons = read(body)
+    assert time.process_time() - began < 0.5
+    assert asked == [] or not isinstance(body, list)
+    assert len(reasons) <= MOST_REASONS
+    assert sum(len(detail) for _, detail in reasons) < 5000
+
+
+def test_how_many_reasons_were_left_out_is_told() -> None:
+    reasons = Reasons()
+    read_events(JSON, json.dumps([{}] * 60).encode(), NOW, reasons)
+    with pytest.raises(Problem) as caught:
+        reasons.raise_if_any("nothing was queued")
+    assert [reason.detail for reason in caught.value.reasons[-2:]] == ["is missing", "and 10 more"]
 
 
 def test_all_reasons_of_an_event_come_together() -> None:
