@@ -82,6 +82,8 @@ class Delivery:
     None means unordered. `also` is a second lane, for a row whose key changed: it is in the lane of its new key and in that of
     its old one, and waits for both. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
     holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
+    `since` is when the store first took it, wall-clock seconds, for one that was claimed from there; 0 for one that is in memory
+    since it was made.
     `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
     `unstorable`: the store refused its data, so it is in no backlog and cannot be tried again; the recorder sets it.
     The rest is the dispatcher's: `number` counts arrivals, `gates` is in how many of its lanes something stands before it,
@@ -97,6 +99,7 @@ class Delivery:
     attempts: int = 0
     staged: bool = False
     taken_at: float = 0.0
+    since: float = 0.0
     error: str = ""
     also: str | None = None
     number: int = 0

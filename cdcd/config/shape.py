@@ -251,7 +251,7 @@ class RetriesShape(Shorthand):
     jitter: Annotated[Number, Field(ge=0, le=1)] = 0.2
     """The part of each wait that is left to chance, so that retries spread: 0 to 1."""
     max_age: Positive = Field(default=3 * 86400.0, json_schema_extra={"default": "3d"})
-    """A delivery older than this is not tried again."""
+    """A delivery older than this is not tried again. It counts from the event's time, or from when cdcd took it if that is later."""
     no_retry: Annotated[
         list[Annotated[Count, Field(ge=300, le=599)]],
         BeforeValidator(_listed),

@@ -229,13 +229,14 @@ class Engine:
             following = self._finish(following, trigger, attempt)
 
     def _finish(self, delivery: Delivery, trigger: Trigger, attempt: Attempt) -> Delivery | None:
-        now = self._clock.monotonic()
+        now, moment = self._clock.monotonic(), self._clock.now()
         outcome = classify(
             attempt,
             trigger.config.retries,
             delivery.attempts + 1,
-            delivery.event.time / 1e6,
-            self._clock.now(),
+            # Its event may have happened long before anybody told of it.
+            max(delivery.event.time / 1e6, delivery.since or moment - (now - delivery.taken_at)),
+            moment,
             random.random,
         )
         was_staged = delivery.staged

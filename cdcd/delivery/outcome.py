@@ -8,7 +8,7 @@ refused by cdcd itself                  given up: no later attempt can differ
 410 Gone                                given up: the endpoint wants no more
 a status in `no_retry`                  given up
 everything else, also 3xx and no        tried again after the policy's wait, or what `Retry-After` asks within
-answer                                  bounds; given up after `max` retries, or `max_age` after the event
+answer                                  bounds; given up after `max` retries, or at `max_age`
 ======================================  ===================================================================
 """
 
@@ -29,8 +29,8 @@ def classify(
 ) -> Outcome:
     """The outcome of `attempt` by the table above.
 
-    `attempts_made` counts this attempt too. `first_time` is when the event happened and `now` is now, both wall-clock
-    seconds. `Retry-After` takes the place of the policy's wait: never under the policy's first wait, never over `max_interval`,
+    `attempts_made` counts this attempt too. `first_time` is what `max_age` counts from (the event's time, or when cdcd took it,
+    whichever is later) and `now` is now, both wall-clock seconds. `Retry-After` takes the place of the policy's wait: never under the policy's first wait, never over `max_interval`,
     never beyond `max_age`, and it never buys another attempt.
     """
     if 200 <= attempt.status < 300:

@@ -88,10 +88,10 @@ def _within(rows: list[TupleRow], max_bytes: int) -> list[TupleRow]:
 def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
     identity, time, lane, attempts, _, also = row
     if found is None:
-        event = Event(type="", source="", subject="", key="", time=time, data=b"")
+        event, since = Event(type="", source="", subject="", key="", time=time, data=b""), 0.0
         error = "its row in event_logs is gone"
     else:
-        _, type_, source, subject, key, position, data, extensions = found
+        _, type_, source, subject, key, position, data, extensions, since = found
         event = Event(type_, source, subject, key, time, data, position, orjson.loads(extensions) if extensions else None)
         error = ""
-    return Delivery(identity, trigger, event, lane, also=also, attempts=attempts, staged=True, error=error)
+    return Delivery(identity, trigger, event, lane, also=also, attempts=attempts, staged=True, since=since, error=error)

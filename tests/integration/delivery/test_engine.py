@@ -111,6 +111,20 @@ async def test_retries_keep_their_lane_waiting(database: Database) -> None:
         assert numbers == [(1,), (2,), (3,), (4,)]
 
 
+async def test_an_event_of_long_ago_has_its_retries(database: Database) -> None:
+    """`max_age` counts from when cdcd took it: in memory, and out of the backlog."""
+    async with Endpoint() as endpoint, engine(database, endpoint, {"a": {}}, start=False) as it:
+        endpoint.script(*[Answer(500)] * 4)
+        taken, claimed = it.make(lane="x"), it.make(lane="y")
+        for each in (taken, claimed):
+            each.event.time -= 30 * 86_400_000_000
+        await it.stage(claimed)
+        await it.engine.start()
+        it.offer(taken)
+        await processed(it, 2)
+        assert it.rows("SELECT count(*) FROM invocation_logs WHERE status_code = 500") == [(4,)]
+
+
 async def test_a_dead_endpoint_is_left_alone_probed_and_drained(database: Database) -> None:
     """After THRESHOLD failures its deliveries are staged untried; one probe goes first, then more and more."""
     async with Endpoint() as endpoint, engine(database, endpoint, {"a": {"concurrency": 4}, "b": {"concurrency": 4}}) as it:
