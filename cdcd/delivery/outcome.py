@@ -30,8 +30,8 @@ def classify(
     """The outcome of `attempt` by the table above.
 
     `attempts_made` counts this attempt too. `first_time` is what `max_age` counts from (the event's time, or when cdcd took it,
-    whichever is later) and `now` is now, both wall-clock seconds. `Retry-After` takes the place of the policy's wait: never under the policy's first wait, never over `max_interval`,
-    never beyond `max_age`, and it never buys another attempt.
+    whichever is later) and `now` is now, both wall-clock seconds. `Retry-After` takes the place of the policy's wait: never under the
+    policy's first wait, never over `max_interval`, never beyond `max_age`, and it never buys another attempt.
     """
     if 200 <= attempt.status < 300:
         return _DELIVERED
