@@ -90,7 +90,7 @@ class Intake:
         events = [event for unit in units for event in unit.events]
         try:
             failpoints.hit("server.before_commit")
-            new = await self._inbox.put(events, wake=False)
+            new = await self._inbox.put_first(events)
             failpoints.hit("server.committed")
         except RowRefused as error:
             if len(units) > 1:

@@ -36,14 +36,22 @@ class Inbox:
     def __init__(self, dsn: str, schema: str) -> None:
         self._session = Session(dsn, schema)
 
-    async def put(self, events: Sequence[Queued], *, wake: bool = True) -> set[str]:
-        """Make them durable, and tell the daemon (unless not `wake`: whoever is the daemon tells itself). The ids of those that
-        are new; the others were queued before."""
+    async def put(self, events: Sequence[Queued]) -> set[str]:
+        """Make them durable, and tell the daemon. The ids of those that are new; the others were queued before."""
+        new = await self._put(events)
+        await self._session.fetch("wake")
+        return new
+
+    async def put_first(self, events: Sequence[Queued]) -> set[str]:
+        """As `put`, for the daemon, which need not be told, and for events that nobody has tried to put before."""
+        if any(event.given for event in events):
+            return await self._put(events)
+        await self._session.execute("enqueue_first", *_columns(events))
+        return {event.id for event in events}
+
+    async def _put(self, events: Sequence[Queued]) -> set[str]:
         effect = enqueue(events)
-        rows = await self._session.fetch(effect.statement, *effect.parameters)
-        if wake:
-            await self._session.fetch("wake")
-        return {row[0] for row in rows}
+        return {row[0] for row in await self._session.fetch(effect.statement, *effect.parameters)}
 
     async def take(self, now: float, largest: int, held: Sequence[str] = ()) -> Due:
         """What is due at `now` (wall-clock seconds), but for `held` (ids): too late to cancel it from here on. `largest`: bytes."""
@@ -78,21 +86,21 @@ class Inbox:
 
 def enqueue(events: Sequence[Queued]) -> Effect:
     """The statement that queues these, for a commit of the recorder."""
-    return Effect(
-        "enqueue",
-        (
-            texts([event.id for event in events]),
-            timestamps([event.due for event in events]),
-            words([event.type for event in events]),
-            words([event.source for event in events]),
-            texts([event.subject for event in events]),
-            texts([event.key for event in events]),
-            jsons([event.data for event in events]),
-            jsons([b"" if event.extensions is None else orjson.dumps(event.extensions) for event in events]),
-            integers([int(event.given) for event in events]),
-            integers([int(event.at_once) for event in events]),
-            integers([len(event.data) for event in events]),
-        ),
+    return Effect("enqueue", (*_columns(events), integers([int(event.given) for event in events])))
+
+
+def _columns(events: Sequence[Queued]) -> tuple[object, ...]:
+    return (
+        texts([event.id for event in events]),
+        timestamps([event.due for event in events]),
+        words([event.type for event in events]),
+        words([event.source for event in events]),
+        words([event.subject for event in events]),
+        texts([event.key for event in events]),
+        jsons([event.data for event in events]),
+        jsons([b"" if event.extensions is None else orjson.dumps(event.extensions) for event in events]),
+        integers([int(event.at_once) for event in events]),
+        integers([len(event.data) for event in events]),
     )
 
 

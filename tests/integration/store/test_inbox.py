@@ -68,6 +68,8 @@ async def test_the_same_id_once(database: Database) -> None:
     assert await inbox.put([event("a", given=True), event("c", given=True)]) == {"c"}
     database.execute("SET search_path = cdcd; DELETE FROM queued")
     assert await inbox.put([event("a", given=True)]) == set()
+    assert await inbox.put_first([event("a", given=True), event("d")]) == {"d"}
+    assert await inbox.put_first([event("e"), event("f")]) == {"e", "f"}
     later = time.time() + 86400
     assert await inbox.put([event("far", later, given=True)]) == {"far"}
     database.execute("UPDATE cdcd.queued_ids SET time = time - interval '10 days' WHERE id <> 'far'")
