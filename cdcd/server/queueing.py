@@ -16,7 +16,7 @@ from cdcd.server.auth import Claims
 from cdcd.server.intake import Intake
 from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.reading import Asked, identity_of, type_problem
-from cdcd.server.rules import Rules
+from cdcd.server.rules import LARGE, Rules
 from cdcd.server.waiting import Answered, End, Refused, Unmatched, Waiting
 
 LONGEST_WAIT = 60.0  # seconds that a caller may wait for what becomes of an event
@@ -63,8 +63,13 @@ class Queueing:
     def _check_rules(self, asked: Asked, claims: Claims | None, reasons: Reasons) -> None:
         kind = asked.incoming.type
         if self.rules.known(kind):
-            payload = orjson.loads(asked.incoming.data)
-            self.rules.check(kind, payload, claims, asked.pointer + asked.member, reasons)
+            try:
+                payload = orjson.loads(asked.incoming.data)
+            except ValueError:  # a CloudEvent's data is not looked at before
+                reasons.add("it has a number that is too large to be checked", asked.pointer + asked.member)
+                return
+            large = len(asked.incoming.data) > LARGE
+            self.rules.check(kind, payload, claims, asked.pointer + asked.member, reasons, large=large)
             return
         why = type_problem(kind) or f"there is no type {kind}: neither `events` names it nor does any enabled trigger want it"
         reasons.add(why, f"{asked.pointer}/type")

@@ -3,17 +3,17 @@
 The rules:
 - a type exists when `events` names it or an enabled trigger wants it;
 - schemas are of draft 2020-12; what a `$ref` names must be in the schema itself: nothing is ever fetched;
+- whatever comes in, checking it takes time in proportion to its size: patterns are matched by an engine that never goes back (so it
+  has no look-around and no back-references);
+- a reason never repeats anything of a payload;
 - `allow` must be true: one that raises, or gives something else, allows nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema_specifications import REGISTRY
-from referencing.exceptions import Unresolvable
-from referencing.jsonschema import DRAFT202012
+from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from cdcd.config.model import Config, CustomType, Kind
 from cdcd.errors import ConfigError, EventError
@@ -24,6 +24,7 @@ from cdcd.triggers.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("auth", "payload"), (), {})
 MOST_REASONS = 20  # of one event
+LARGE = 64 * 1024  # bytes of a payload, of which one reason is told: to find all costs more than to find one
 LONGEST_REASON = 300  # characters
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -56,13 +57,23 @@ class Rules:
         rule = self._rules.get(kind)
         return rule is not None and rule.schema is None and rule.allow is None
 
-    def check(self, kind: str, payload: object, claims: Mapping[str, object] | None, pointer: str, into: Reasons) -> None:
-        """Add why this may not be queued. `pointer` is where the payload is; `claims` None: `allow` is not asked."""
+    def check(
+        self,
+        kind: str,
+        payload: object,
+        claims: Mapping[str, object] | None,
+        pointer: str,
+        into: Reasons,
+        *,
+        large: bool = False,
+    ) -> None:
+        """Add why this may not be queued. `pointer` is where the payload is; `claims` None: `allow` is not asked. `large`: the
+        payload has more than `LARGE` bytes."""
         rule = self._rules[kind]
         if rule.allow is not None and claims is not None and (why := _forbidden(rule.allow, kind, payload, claims)):
             into.add(why, pointer, 403)
         if rule.schema is not None:
-            for why, where in _violations(rule.schema, payload):
+            for why, where in _violations(rule.schema, payload, 1 if large else MOST_REASONS):
                 into.add(why, pointer + where)
 
 
@@ -119,35 +130,27 @@ def _schema(event: CustomType, mistake: Mistake) -> Draft202012Validator | None:
         mistake("is of another draft than 2020-12; take out `$schema`")
         return None
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = "".join(f"/{part}" for part in error.absolute_path)
-        mistake(f"is no JSON Schema{f' at {where}' if where else ''}: {error.message[:LONGEST_REASON]}")
-        return None
-    except RecursionError:
-        mistake("is nested too deeply")
-        return None
-    resolver = REGISTRY.resolver_with_root(DRAFT202012.create_resource(schema))
-    for reference in sorted(set(_references(schema))):
-        try:
-            resolver.lookup(reference)
-        except (Unresolvable, ValueError):
-            mistake(f"$ref '{reference}' is not in the schema; nothing is fetched: put it under `$defs`")
-            return None
-    return Draft202012Validator(schema, registry=REGISTRY)
+        return Draft202012Validator(schema, pattern_options=_PATTERNS, offline=True, mask="it")
+    except ValidationError as error:
+        mistake(_no_schema(error))
+    except (ValueError, RecursionError) as error:
+        mistake(f"is no JSON Schema: {error!s:.{LONGEST_REASON}}")
+    return None
 
 
-def _references(schema: object) -> Iterator[str]:
-    """Every reference; a schema with an `$id` within resolves its own, which is left to the evaluation."""
-    if isinstance(schema, dict):
-        for name, value in schema.items():
-            if name in ("$ref", "$dynamicRef") and isinstance(value, str):
-                yield value
-            elif name not in ("enum", "const", "default", "examples"):
-                yield from _references(value)
-    elif isinstance(schema, list):
-        for item in schema:
-            yield from _references(item)
+_PATTERNS = RegexOptions()
+
+
+def _no_schema(error: ValidationError) -> str:
+    if error.kind.name == "$ref":
+        return f"{error.message[:LONGEST_REASON]}; nothing is fetched: put what `$ref` names under `$defs`"
+    where = "".join(f"/{part}" for part in error.instance_path)
+    if error.kind.name == "format":
+        return (
+            f"has no regular expression at {where}, or one that is not matched in linear time: "
+            "leave out look-around and back-references, and escape { that begins no count"
+        )
+    return f"is no JSON Schema{f' at {where}' if where else ''}: {error.message[:LONGEST_REASON]}"
 
 
 def _forbidden(allow: Expression, kind: str, payload: object, claims: Mapping[str, object]) -> str:
@@ -158,22 +161,28 @@ def _forbidden(allow: Expression, kind: str, payload: object, claims: Mapping[st
     return "" if value is True else f"the token and the payload do not satisfy `allow` of {kind}"
 
 
-def _violations(schema: Draft202012Validator, payload: object) -> Iterator[tuple[str, str]]:
+def _violations(schema: Draft202012Validator, payload: object, most: int) -> Iterator[tuple[str, str]]:
     """What is wrong and where, as a JSON Pointer within the payload."""
-    try:
-        errors: list[ValidationError] = []
-        for error in schema.iter_errors(payload):
-            errors.append(error)
-            if len(errors) == MOST_REASONS:
-                break
-    except RecursionError:
-        yield "is nested too deeply", ""
+    if schema.is_valid(payload):
         return
-    except Unresolvable:
-        yield "the schema of this type refers to something that is not there", ""
-        return
+    errors: list[ValidationError] = []
+    if most > 1:
+        errors += islice(schema.iter_errors(payload), most)
+    else:
+        try:
+            schema.validate(payload)
+        except ValidationError as first:
+            errors.append(first)
     for error in errors:
         yield (
-            error.message[:LONGEST_REASON],
-            "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.absolute_path),
+            _WORDS.get(error.kind.name) or error.message[:LONGEST_REASON],
+            "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)[:LONGEST_REASON],
         )
+
+
+_WORDS = {  # where the message would name members of the payload
+    "additionalProperties": "it has members that the schema does not allow",
+    "unevaluatedProperties": "it has members that the schema does not allow",
+    "unevaluatedItems": "it has items that the schema does not allow",
+    "propertyNames": "it has members whose names the schema does not allow",
+}
