@@ -89,7 +89,7 @@ INSERT INTO positions (source, settled, recorded, time, identity)
 SELECT n.source, n.settled, n.recorded, nullif(n.time, 'epoch'), n.identity::jsonb
 FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::timestamptz[], $26::text[]) AS n(source, settled, recorded, time, identity);
 
--- name: stage
+-- name: stage_again
 -- Deliveries for later: the event, and its place in the backlog in the order given. Only what is first in all its lanes gets a
 -- due time: in the backlog, and (`first`) among those that come with it.
 -- What event_logs holds already is not staged again. OFFSET 0: look-ups by index; without it the planner reads the whole backlog

@@ -19,4 +19,5 @@ def parse(text: str) -> dict[str, str]:
 
 
 SQL = parse(files("cdcd.store").joinpath("queries.sql").read_text("utf-8"))
-SQL["record"] = SQL["record_again"].replace("ON CONFLICT DO NOTHING", "")
+for _name in ("record", "stage"):
+    SQL[_name] = SQL[f"{_name}_again"].replace("ON CONFLICT DO NOTHING", "")

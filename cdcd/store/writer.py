@@ -2,7 +2,8 @@
 
 The live path is one statement and one round trip. A group that touches the backlog is a transaction sent as one pipeline.
 Every statement of both is written so that a second run of the same group changes nothing: the answer to a commit may be
-lost, and the recorder then writes the group again.
+lost, and the recorder then writes the group again. What is nearly always new (`record`, `stage`) is inserted without looking
+for conflicts first, and written by the statement that looks (`..._again`) when there was one.
 """
 
 from collections.abc import Sequence
@@ -71,7 +72,11 @@ class Writer:
                 except psycopg.errors.UniqueViolation:
                     await _write_live(connection, "record_again", parameters, effects)
             else:
-                await self._write_mixed(connection, group.fold(records), positions, effects, now)
+                rows = group.fold(records)
+                try:
+                    await self._write_mixed(connection, "stage", rows, positions, effects, now)
+                except psycopg.errors.UniqueViolation:
+                    await self._write_mixed(connection, "stage_again", rows, positions, effects, now)
         except (psycopg.Error, OSError) as error:
             translated = translate(error)
             if isinstance(translated, StoreUnavailable):
@@ -81,6 +86,7 @@ class Writer:
     async def _write_mixed(
         self,
         connection: Connection,
+        stage: str,
         rows: group.Group,
         positions: Sequence[Position],
         effects: Sequence[Effect],
@@ -90,7 +96,7 @@ class Writer:
             if rows.final or rows.tried or positions:
                 await run(connection, "record_again", *group.final_parameters(rows, positions))
             if rows.staged:
-                await run(connection, "stage", *group.stage_parameters(rows.staged))
+                await run(connection, stage, *group.stage_parameters(rows.staged))
             if rows.finished:
                 finish = group.finish_parameters(rows.finished)
                 await run(connection, "finish", *finish)
