@@ -92,6 +92,7 @@ FROM unnest($22::text[], $23::bigint[], $24::bigint[], $25::timestamptz[], $26::
 -- name: stage_again
 -- Deliveries for later: the event, and its place in the backlog in the order given. Only what is first in all its lanes gets a
 -- due time: in the backlog, and (`first`) among those that come with it.
+-- Without ON CONFLICT it is the statement `stage`, which is a third faster and fails when one of them is there already.
 -- What event_logs holds already is not staged again. OFFSET 0: look-ups by index; without it the planner reads the whole backlog
 -- into hashes, for each group anew.
 WITH n AS MATERIALIZED (
