@@ -30,7 +30,7 @@ def token(
         list[str] | None, typer.Option(help="A further claim for `allow`: sub=alice. JSON where it is JSON. May be repeated.")
     ] = None,
 ) -> None:
-    """Print a token (JWT) for the HTTP API, signed with the project's first secret.
+    """Print a token (JWT) for the HTTP API, signed with the first of `server.secrets`, else the project's.
 
     Whoever has it may queue what `allow` allows until it expires; it cannot be taken back but by changing the secret.
 
@@ -55,6 +55,6 @@ def token(
             claims[name] = json.loads(value)
         except ValueError:
             claims[name] = value
-    print(make_token(loaded.secrets[0], loaded.project, {**claims, "iat": now, "exp": now + max(1, round(seconds))}))
+    print(make_token(loaded.token_secrets[0], loaded.project, {**claims, "iat": now, "exp": now + max(1, round(seconds))}))
     if sys.stdout.isatty() and loaded.server is None:
         print("(the configuration has no `server`: there is no API yet)", file=sys.stderr)

@@ -25,7 +25,16 @@ from cdcd.config.model import (
 from cdcd.config.outline import routes_of
 from cdcd.config.quantities import host_and_port
 from cdcd.config.secrets import ADVISED, secret_key
-from cdcd.config.shape import ConfigShape, EventShape, IncludedShape, RetriesShape, StorageShape, TriggerShape, WebhookShape
+from cdcd.config.shape import (
+    ConfigShape,
+    EventShape,
+    IncludedShape,
+    RetriesShape,
+    ServerShape,
+    StorageShape,
+    TriggerShape,
+    WebhookShape,
+)
 from cdcd.config.types import LAST_RESORT, kind_of
 
 
@@ -58,7 +67,7 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         limits=Limits(**shape.limits.model_dump()),
         storage={name: _storage(main, name, store) for name, store in shape.storage.items()},
         events={name: _event(main, name, event or EventShape()) for name, event in shape.events.items()},
-        server=Server(*host_and_port(shape.server.listen)) if shape.server is not None else None,
+        server=_server(main, shape.server) if shape.server is not None else None,
         path=path,
         warnings=(*warnings, *_last_resorts(triggers)),
     )
@@ -86,6 +95,12 @@ def _secrets(main: Document) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
         if len(secret.value) < ADVISED:
             warnings.append(f"{main.place(route)}: the secret has fewer than {ADVISED} bytes, which makes it easier to guess")
     return tuple(secrets), tuple(warnings)
+
+
+def _server(main: Document, shape: ServerShape) -> Server:
+    assert isinstance(main.data, dict)
+    secrets = tuple(secret_key(value, kid) for _, value, kid in secrets_of(main.data["server"], ("server",)))
+    return Server(*host_and_port(shape.listen), secrets=secrets, cors=tuple(shape.cors), body=shape.body)
 
 
 def _storage(main: Document, name: str, shape: StorageShape) -> Storage:

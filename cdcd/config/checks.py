@@ -6,7 +6,7 @@ even the right kind is passed over here, since the shape's check tells it. No me
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -151,7 +151,7 @@ def _check_server(document: Document, data: dict[str, Any], tell: Tell) -> None:
     if is_loopback(host):
         return
     weak = False
-    for _, value, kid in secrets_of(data):
+    for _, value, kid in [*secrets_of(server, ("server",))] or secrets_of(data):
         with suppress(ValueError):
             weak = weak or len(secret_key(value, kid).value) < SAFE
     if weak:
@@ -231,8 +231,17 @@ def _check_secrets(document: Document, data: dict[str, Any], tell: Tell) -> None
         tell(document, ("secrets",), "give `secret` or `secrets`, not both", True)
     elif "secret" not in data and "secrets" not in data:
         tell(document, (), "'secret' is missing; make one with: echo whsec_$(openssl rand -base64 32)", False)
+    _check_keys(document, secrets_of(data), tell)
+    _check_keys(document, secrets_of(data.get("server"), ("server",)), tell)
+    known = {value for _, value, _ in secrets_of(data)}
+    for route, value, _ in secrets_of(data.get("server"), ("server",)):
+        if value in known:
+            tell(document, route, "is a secret of the project, which whoever verifies webhooks has; make another one", False)
+
+
+def _check_keys(document: Document, secrets: Iterable[tuple[Route, str, str | None]], tell: Tell) -> None:
     kids: set[str] = set()
-    for route, value, kid in secrets_of(data):
+    for route, value, kid in secrets:
         try:
             secret = secret_key(value, kid)
         except ValueError as error:
@@ -243,15 +252,16 @@ def _check_secrets(document: Document, data: dict[str, Any], tell: Tell) -> None
             kids.add(secret.kid)
 
 
-def secrets_of(data: dict[str, Any]) -> Iterator[tuple[Route, str, str | None]]:
-    """Route, value and kid of each secret that has at least the right kind."""
-    if isinstance(data.get("secret"), str) and data["secret"]:
+def secrets_of(data: object, at: Route = ()) -> Iterator[tuple[Route, str, str | None]]:
+    """Route, value and kid of each secret of the mapping `data`, which stands at `at`, that has at least the right kind."""
+    data = _mapping(data)
+    if not at and isinstance(data.get("secret"), str) and data["secret"]:
         yield ("secret",), data["secret"], None
     listed = data.get("secrets")
     for index, item in enumerate(listed if isinstance(listed, list) else ()):
         value, kid = _mapping(item).get("value"), _mapping(item).get("kid")
         if isinstance(value, str) and value:
-            yield ("secrets", index, "value"), value, kid if isinstance(kid, str) else None
+            yield (*at, "secrets", index, "value"), value, kid if isinstance(kid, str) else None
 
 
 def _check_database(

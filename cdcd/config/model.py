@@ -133,10 +133,14 @@ class Schedule:
 
 @dataclass(slots=True, frozen=True)
 class Server:
-    """Where the HTTP API listens."""
+    """Where the HTTP API listens, and for whom. `secrets` are those of its tokens where they are not the project's; `cors` the origins
+    of pages that may call it, `*` for any; `body` bytes of a request's, at most."""
 
     host: str
     port: int
+    secrets: tuple[Secret, ...] = ()
+    cors: tuple[str, ...] = ()
+    body: int = 1024 * 1024
 
 
 @dataclass(slots=True, frozen=True)
@@ -252,3 +256,8 @@ class Config:
     server: Server | None = None
     path: Path = Path("cdcd.yaml")
     warnings: tuple[str, ...] = ()
+
+    @property
+    def token_secrets(self) -> tuple[Secret, ...]:
+        """Those whose tokens the API takes. The first signs them."""
+        return (self.server is not None and self.server.secrets) or self.secrets

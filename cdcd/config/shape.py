@@ -138,11 +138,23 @@ class EventShape(Shape):
     """Who may queue it: a condition in CEL over `auth` (the token's claims) and `payload`."""
 
 
+ORIGIN = r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s*A-Z]+)$"
+
+
 class ServerShape(Shorthand):
     """The HTTP API. Left out: there is none."""
 
     listen: Annotated[str, AfterValidator(quantities.address)] = "127.0.0.1:4122"
-    """Where it listens: `host:port`. On another host than loopback it needs the project's secret, as everywhere."""
+    """Where it listens: `host:port`."""
+    secrets: Annotated[list[SecretShape], Field(min_length=1)] | None = None
+    """The keys of the API's tokens, instead of the project's, which whoever verifies webhooks has. The first signs those of
+    `cdcd token`, any is good."""
+    cors: Annotated[list[Annotated[str, Field(pattern=ORIGIN)]], BeforeValidator(_listed), _one_or_more({"type": "string"})] = (
+        Field(default_factory=list)
+    )
+    """Whose pages may call it from a browser: origins (`https://shop.example.com`), or `"*"` for any. Left out: nobody's."""
+    body: Annotated[Size, Field(ge=1024)] = Field(default=2**20, json_schema_extra={"default": "1MiB"})
+    """The largest body of a request."""
 
     @classmethod
     def main(cls) -> str:

@@ -37,7 +37,7 @@ def make_server(config: Config, dsn: str, waiting: Waiting, wake: Callable[[], N
     return Server(
         config.server,
         table(events, SpaceCloud(config.project, queueing)),
-        Tokens(config.secrets, config.project, clock),
+        Tokens(config.token_secrets, config.project, clock),
         events,
         waiting,
         intake,

@@ -1,10 +1,12 @@
-"""Who asks: a JSON Web Token (RFC 7519) in `Authorization: Bearer`, HS256 with one of the project's secrets.
+"""Who asks: a JSON Web Token (RFC 7519) in `Authorization: Bearer`, HS256 with one of the API's secrets (`server.secrets`), which are the
+project's where it has none of its own.
 
 The rules:
 - the algorithm is HS256, whatever the token says; there is no request without a token;
 - `exp` and `nbf` hold, with `LEEWAY` seconds for clocks that differ;
-- a token with an audience must be for this project's API (`cdcd/PROJECT`): the tokens that cdcd itself sends to webhooks have the
-  endpoint as theirs, so that whoever receives one cannot queue with it.
+- a token with an audience must be for this project's API (`cdcd/PROJECT`), and a role counts only in one that has it;
+- what cdcd itself sends to webhooks is no key: its `iss` is `cdcd/PROJECT`, which no token for the API may have, and its audience is the
+  endpoint. Whoever verifies webhooks by the token has the project's secret though, and can make any token with it: so `server.secrets`.
 
 A token that was found good is remembered, so that the next request with it costs a look-up.
 """
@@ -31,7 +33,7 @@ Claims = Mapping[str, Any]
 
 
 class Tokens:
-    """Reads the tokens of one project."""
+    """Reads the tokens of one project's API."""
 
     def __init__(self, secrets: Sequence[Secret], project: str, clock: Clock) -> None:
         self._keys = {secret.kid: secret.value for secret in secrets}
@@ -68,7 +70,9 @@ class Tokens:
             except (jwt.PyJWTError, ValueError, RecursionError):
                 raise _refused("the token cannot be read") from None
         if claims is None:
-            raise _refused("the token is not signed with a secret of this project")
+            raise _refused("the token is not signed with a secret of this project's API")
+        if claims.get("iss") == self._audience:
+            raise _refused("the token is one that webhooks receive")
         meant = claims.get("aud")
         if meant is not None and self._audience not in (meant if isinstance(meant, list) else [meant]):
             raise _refused(f"the token is for another audience than {self._audience}")
@@ -98,17 +102,19 @@ def make_token(secret: Secret, project: str, claims: Claims) -> str:
 
 
 def roles(claims: Claims) -> frozenset[str]:
-    """The claim `role`: one, several in a list, or several in one text."""
+    """The claim `role`: one, or several in a list. In a token that does not say for whom it is, none."""
     role = claims.get("role")
-    if isinstance(role, str):
-        return frozenset(re.split(r"[\s,]+", role.strip()))
-    return frozenset(one for one in role if isinstance(one, str)) if isinstance(role, list) else frozenset()
+    if claims.get("aud") is None:  # where it is there, it was found to be ours
+        return frozenset()
+    return frozenset(one for one in (role if isinstance(role, list) else [role]) if isinstance(one, str))
 
 
 def require_role(claims: Claims, *wanted: str) -> None:
     """Raises Problem 403 when the token has none of these roles."""
     if roles(claims).isdisjoint(wanted):
-        raise Problem(403, "not allowed", [Reason(f"the token's role must be {' or '.join(wanted)}")])
+        raise Problem(
+            403, "not allowed", [Reason(f"the token's role must be {' or '.join(wanted)}, and its aud the project's API")]
+        )
 
 
 class _Decoder(jwt.PyJWT):

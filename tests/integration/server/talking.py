@@ -60,7 +60,8 @@ class Client:
         """`body`: bytes as they are, anything else as JSON. `role` or `bearer` NOBODY: no token."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if role is not NOBODY and bearer is not NOBODY:
-            sent["Authorization"] = f"Bearer {bearer if bearer is not None else token(role=role)}"
+            made = token(role=role, aud=f"cdcd/{self.project}") if bearer is None else bearer
+            sent["Authorization"] = f"Bearer {made}"
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         if data is not None:
             sent.setdefault("Content-Type", "application/json")

@@ -25,7 +25,7 @@ async def test_every_answer_is_described(tmp_path: Path, database: Database) -> 
         async with api(setting, triggers, events=events) as client:
             command = [
                 *(sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "run", f"{client.url}/v1/openapi.json"),
-                *("--header", f"Authorization: Bearer {token(role='admin')}"),
+                *("--header", f"Authorization: Bearer {token(role='admin', aud=f'cdcd/{setting.project}')}"),
                 *("--checks", CHECKS, "--max-examples", "10", "--seed", "1", "--workers", "1", "--no-color"),
                 *("--request-timeout", "10", "--phases", "examples,coverage,fuzzing"),
             ]

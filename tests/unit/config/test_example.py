@@ -19,6 +19,7 @@ SECRET = "correct horse battery staple"
 ENVIRON = {
     "CDCD_SECRET": "whsec_" + "A" * 43 + "=",
     "CDCD_OLD_SECRET": SECRET,
+    "CDCD_API_SECRET": SECRET + SECRET,
     "DATABASE_URL": "postgresql://shop:pw@localhost/shop",
     "SEARCH_TOKEN": "token",
 }

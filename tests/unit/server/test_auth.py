@@ -1,20 +1,23 @@
 """Tokens: which are good, and why the others are not."""
 
 import base64
+import dataclasses
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
 from cdcd.clock import ManualClock
-from cdcd.config.model import Secret
+from cdcd.config.model import Config, Eventing, Secret, Server
 from cdcd.delivery.signing import Signer
 from cdcd.server.auth import Tokens, make_token, require_role, roles
 from cdcd.server.problems import Problem
 
 NEW, OLD = Secret(b"n" * 32, "new"), Secret(b"o" * 32, "old")
+CONFIG = Config("shop", (NEW,), {}, Eventing(None, "cdcd", 1.0, Path()), {}, server=Server("127.0.0.1", 1))
 CLOCK = ManualClock()
 NOW = CLOCK.at
 
@@ -93,9 +96,22 @@ def test_a_token_that_is_remembered_expires_all_the_same() -> None:
         known.claims(token)
 
 
-def test_what_a_webhook_receives_is_no_key_to_the_queue() -> None:
-    sent = Signer((NEW,), "shop", "one").token("t", "https://hooks.example.com:443", NOW)
-    assert "audience" in why(f"Bearer {sent}")
+@pytest.mark.parametrize("more", [None, b'{"aud":"cdcd/shop","role":"admin"}'])
+def test_what_a_webhook_receives_is_no_key_to_the_queue(more: bytes | None) -> None:
+    """Not even if a trigger's `claims` could say whom it is for (they cannot)."""
+    for origin in ("https://hooks.example.com:443", "cdcd/shop"):
+        sent = Signer((NEW,), "shop", "one").token("t", origin, NOW, more)
+        assert why(f"Bearer {sent}") == "the token is one that webhooks receive"
+
+
+def test_secrets_of_the_api_s_own_shut_out_those_of_the_project() -> None:
+    own = Secret(b"a" * 32, "own")
+    config = dataclasses.replace(CONFIG, server=Server("127.0.0.1", 1, secrets=(own,)))
+    known = Tokens(config.token_secrets, "shop", ManualClock())
+    assert known.claims(signed({"a": 1}, own.value))
+    with pytest.raises(Problem):
+        known.claims(signed({"a": 1}, NEW.value))
+    assert CONFIG.token_secrets == (NEW,)
 
 
 def test_a_token_that_cdcd_makes_is_good() -> None:
@@ -107,14 +123,16 @@ def test_a_token_that_cdcd_makes_is_good() -> None:
 
 @pytest.mark.parametrize(
     ("role", "found"),
-    [("admin", {"admin"}), (["a", "admin", 5], {"a", "admin"}), ("a, b c", {"a", "b", "c"}), (None, set()), (7, set())],
+    [("admin", {"admin"}), (["a", "admin", 5], {"a", "admin"}), ("a, admin", {"a, admin"}), (None, set()), (7, set())],
 )
 def test_roles(role: Any, found: set[str]) -> None:
-    assert roles({"role": role}) == found
+    assert roles({"role": role, "aud": "cdcd/shop"}) == found
+    assert roles({"role": role}) == set()
 
 
 def test_a_role_is_required() -> None:
-    require_role({"role": ["operator"]}, "admin", "operator")
-    with pytest.raises(Problem) as caught:
-        require_role({"role": "app"}, "admin", "operator")
-    assert caught.value.status == 403
+    require_role({"role": ["operator"], "aud": "cdcd/shop"}, "admin", "operator")
+    for claims in ({"role": "app", "aud": "cdcd/shop"}, {"role": "administrator", "aud": "cdcd/shop"}, {"role": "admin"}):
+        with pytest.raises(Problem) as caught:
+            require_role(claims, "admin", "operator")
+        assert caught.value.status == 403

@@ -40,6 +40,34 @@ def test_a_token_is_good_for_the_api(tmp_path: Path) -> None:
     assert claims["exp"] - claims["iat"] == 300
 
 
+def test_the_api_s_own_secrets_sign_and_are_as_strong(tmp_path: Path) -> None:
+    own = "{listen: '10.0.0.1:1', secrets: [{value: %s, kid: api}, {value: %s}]}"
+    path = written(tmp_path, "0123456789abcdef01234567", own % ("b" * 32, "c" * 32))
+    config = load(path, {})
+    made = run(path, "--role", "admin").stdout.strip()
+    (key, other) = config.token_secrets
+    assert (key.kid, key.value, other.value) == ("api", b"b" * 32, b"c" * 32)
+    assert Tokens((key,), "shop", SystemClock()).claims(f"Bearer {made}")["role"] == "admin"
+    with pytest.raises(ConfigError, match="at least 32 bytes"):
+        load(written(tmp_path, STRONG, own % ("b" * 32, "c" * 20)), {})
+
+
+@pytest.mark.parametrize(
+    ("secrets", "mistake"),
+    [
+        (f"[{{value: {STRONG}}}]", "server.secrets[1].value: is a secret of the project"),
+        ("[{value: short}]", "server.secrets[1].value: must have at least 16 bytes"),
+        (f"[{{value: {'b' * 32}}}, {{value: {'b' * 32}}}]", "server.secrets[2].value: another secret has the same kid"),
+        ("[]", "server.secrets: "),
+    ],
+)
+def test_mistakes_of_the_api_s_secrets(tmp_path: Path, secrets: str, mistake: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, STRONG, f"{{secrets: {secrets}}}"), {})
+    assert mistake in caught.value.mistakes[0]
+    assert "b" * 32 not in str(caught.value)
+
+
 @pytest.mark.parametrize("wrong", [("--ttl", "5"), ("--claim", "x"), ("--claim", "exp=1")])
 def test_wrong_options_are_told(tmp_path: Path, wrong: tuple[str, str]) -> None:
     assert run(written(tmp_path), *wrong).exit_code == 2
