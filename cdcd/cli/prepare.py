@@ -38,6 +38,15 @@ def setup(
             "between is never delivered; the gap is recorded and told.",
         ),
     ] = False,
+    accept_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-files",
+            metavar="STORE",
+            help="What is in this store's directory at the next start is what it holds; what is missing counts as deleted, also "
+            "where its file system seemed not to be mounted.",
+        ),
+    ] = None,
 ) -> None:
     """Make the event store, the publications and the replication slots; or the change log and its triggers. What is there already
     stays.
@@ -68,7 +77,7 @@ def setup(
         print(line, flush=True)
 
     async def main() -> int:
-        await make(loaded, accept_gap=accept_gap, tell=tell)
+        await make(loaded, accept_gap=accept_gap, tell=tell, accept_files=accept_files or ())
         print("Ready for `cdcd run`." if told else "Everything is there already.")
         return 0
 

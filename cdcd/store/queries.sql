@@ -372,13 +372,21 @@ SELECT 'cdcd_queued_' || 'queued'::regclass::oid;
 SELECT wake();
 
 -- name: store_known
--- Where a store of files was and on which device, when it was last looked at whole.
-SELECT root, device FROM stores WHERE name = $1::text;
+-- Where a store of files was and on which device, when it was last looked at whole; and its mounts.
+SELECT root, device, mounts, mount_devices FROM stores WHERE name = $1::text;
 
 -- name: store_seen
 -- A store of files has been looked at whole.
 INSERT INTO stores (name, root, device) VALUES ($1::text, $2::bytea, $3::bigint)
 ON CONFLICT (name) DO UPDATE SET root = excluded.root, device = excluded.device, looked_at = now();
+
+-- name: store_mounts
+-- The mounts of a store of files.
+UPDATE stores SET mounts = $2::bytea[], mount_devices = $3::bigint[] WHERE name = $1::text;
+
+-- name: store_accept
+-- Whatever is in a store of files at the next look is what it holds.
+UPDATE stores SET device = -1, mounts = '{}', mount_devices = '{}' WHERE name = $1::text;
 
 -- name: stores_status
 -- The stores of files: when each was first and last looked at whole (seconds since the Unix epoch), and how many entries it has.

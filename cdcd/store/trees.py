@@ -20,10 +20,14 @@ _pack = _ENTRY.pack
 
 @dataclass(slots=True, frozen=True)
 class Known:
-    """A store that has been looked at whole: where it was, and on which device."""
+    """A store that has been looked at whole: where it was and on which device, and the devices of its mounts."""
 
     root: bytes
     device: int
+    mounts: Mapping[bytes, int]
+
+
+ACCEPTED = -1  # the device of a store whose directory, whatever is in it, somebody has said to be the one
 
 
 class Trees:
@@ -35,7 +39,10 @@ class Trees:
     async def known(self, store: str) -> Known | None:
         """None for a store that is new."""
         rows = await self._session.fetch("store_known", store)
-        return Known(bytes(rows[0][0]), rows[0][1]) if rows else None
+        if not rows:
+            return None
+        root, device, mounts, devices = rows[0]
+        return Known(bytes(root), device, {bytes(path): number for path, number in zip(mounts, devices, strict=True)})
 
     async def entries(self, store: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """All of them, in pages: path and packed entry."""
@@ -86,3 +93,13 @@ def emptied(store: str) -> Effect:
 def seen(store: str, root: bytes, device: int) -> Effect:
     """The statement that says that a store has been looked at whole."""
     return Effect("store_seen", (store, root, device))
+
+
+def mounted(store: str, mounts: Mapping[bytes, int]) -> Effect:
+    """The statement that keeps the devices of a store's mounts."""
+    return Effect("store_mounts", (store, byteas(list(mounts)), bigints(list(mounts.values()))))
+
+
+def accepted(store: str) -> Effect:
+    """The statement that says that a store's directory is the one, whatever is in it."""
+    return Effect("store_accept", (store,))

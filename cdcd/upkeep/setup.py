@@ -28,6 +28,7 @@ from cdcd.store.migrate import migrate
 from cdcd.store.ownership import Ownership
 from cdcd.store.reads import Reads
 from cdcd.store.standing import look
+from cdcd.store.trees import accepted
 from cdcd.store.writer import Writer
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.beforehand import look_first
@@ -49,22 +50,28 @@ class _Gap:
     since_time: int
 
 
-async def setup(config: Config, *, accept_gap: bool, tell: Tell) -> None:
-    """Bring store, publications and slots to where `cdcd run` needs them; `tell` hears each thing done.
+async def setup(config: Config, *, accept_gap: bool, tell: Tell, accept_files: Sequence[str] = ()) -> None:
+    """Bring store, publications and slots to where `cdcd run` needs them; `tell` hears each thing done. `accept_files` names stores
+    of files whose directories, whatever is in them, are the ones.
 
     Raises SourceNotReady, SourceUnavailable, SlotInUse, PositionLost (a gap that was not accepted), StoreRefused,
     StoreUnavailable, PermanentError.
     """
     schema, project = config.eventing.schema, config.project
+    if unknown := sorted(set(accept_files) - config.storage.keys()):
+        raise StoreRefused(
+            f"there is no store of files {unknown[0]!r} in the configuration",
+            hint=f"one of: {', '.join(config.storage) or 'none is configured'}",
+        )
     await look_first(config)
     async with store_server(config) as dsn:
         if applied := await migrate(dsn, schema, project):
             tell(f"event store: made or migrated ({schema}, migrations {', '.join(map(str, applied))})")
         owner = (await look(dsn, schema, project)).owner
-        if owner and accept_gap:
+        if owner and (accept_gap or accept_files):
             raise StoreRefused(
                 f"a running cdcd has the event store in use ({owner}): it may not be moved under it",
-                hint="stop it, run `cdcd setup --accept-gap`, and start it again",
+                hint=f"stop it, run `cdcd setup --accept-{'gap' if accept_gap else 'files'}`, and start it again",
             )
         reads = Reads(dsn, schema)
         writer = Writer(dsn, schema, Ownership(schema, project)) if not owner else None
@@ -78,6 +85,9 @@ async def setup(config: Config, *, accept_gap: bool, tell: Tell) -> None:
                 position = await prepare(config, database, triggers, known.get(name), accept_gap, tell)
                 if position is not None and writer is not None:
                     await writer.write([], [position], time.time())
+            if accept_files and writer is not None:
+                await writer.write([], [], time.time(), [accepted(name) for name in accept_files])
+                tell(f"stores of files: what is there at the next start is what they hold ({', '.join(accept_files)})")
         finally:
             await reads.close()
             if writer is not None:

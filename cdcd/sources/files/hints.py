@@ -22,11 +22,12 @@ class Hint(IntEnum):
 @dataclass(slots=True)
 class Hints:
     """What has gathered since somebody last took it. `everything` says why all must be looked at; `root` that the store's own
-    directory may have gone."""
+    directory may have gone, `unmounted` that some file system was unmounted."""
 
     paths: dict[str, Hint] = field(default_factory=dict)
     everything: str = ""
     root: bool = False
+    unmounted: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.everything or self.root)
@@ -51,8 +52,8 @@ class Hints:
 
     def take(self) -> "Hints":
         """What has gathered; nothing is left."""
-        taken = Hints(self.paths, self.everything, self.root)
-        self.paths, self.everything, self.root = {}, "", False
+        taken = Hints(self.paths, self.everything, self.root, self.unmounted)
+        self.paths, self.everything, self.root, self.unmounted = {}, "", False, False
         return taken
 
 

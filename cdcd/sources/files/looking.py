@@ -2,7 +2,7 @@
 
 The rules:
 - a directory is watched before it is read, so that nothing can appear in between unnoticed;
-- what cannot be read is never taken for gone;
+- what cannot be read is never taken for gone, nor what lies in a file system that is not mounted (`mounts`);
 - a file that is looked at in the very tick of its last write is looked at again, since a later write in that tick would leave no trace;
 - symbolic links are not looked at unless they are followed, and then no directory is entered below itself.
 """
@@ -20,6 +20,7 @@ from cdcd.clock import Clock
 from cdcd.config.globs import parse_glob
 from cdcd.config.model import Storage
 from cdcd.sources.files.hints import Hint, Wait
+from cdcd.sources.files.mounts import GONE, UNKNOWN, Mounts
 from cdcd.sources.files.tree import PLAIN, Difference, Tree, is_dir, pack, same, same_elsewhere, unpack
 
 TICK = 0.012  # seconds: the coarsest step of a local file system's clock (HZ=100)
@@ -31,7 +32,7 @@ Identity = tuple[int, int]
 
 
 class RootGone(Exception):
-    """The store's own directory cannot be read."""
+    """The store's own directory cannot be read: why, or nothing when it is not there."""
 
 
 class Stopped(Exception):
@@ -40,12 +41,29 @@ class Stopped(Exception):
 
 @dataclass(slots=True)
 class Looked:
-    """What a look found. `again` are paths that changed while they were looked at. `unreadable`: path and why."""
+    """What a look found. `again` are paths that changed while they were looked at. `unreadable`: path and why.
+
+    Of mounts: those that are new, those that are the same tree on another device (None: no mount any more), those that are not there,
+    with what is there instead, and those that are there again.
+    """
 
     differences: dict[str, Difference] = field(default_factory=dict)
     waits: dict[str, Wait] = field(default_factory=dict)
     again: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    mounted: dict[str, int] = field(default_factory=dict)
+    renumbered: dict[str, int | None] = field(default_factory=dict)
+    away: dict[str, int] = field(default_factory=dict)
+    back: set[str] = field(default_factory=set)
+
+    def leave_out(self, directory: str) -> None:
+        """Nothing was found at and below it."""
+        below = directory + "/"
+        for paths in (self.differences, self.waits, self.mounted):
+            for path in [path for path in paths if path == directory or path.startswith(below)]:
+                del paths[path]
+        self.again = [path for path in self.again if path != directory and not path.startswith(below)]
+        self.back.discard(directory)
 
 
 class Looker:
@@ -59,6 +77,7 @@ class Looker:
         self._clock = clock
         self._ignore = [parse_glob(text) for text in store.ignore]
         self._stat = os.stat if store.follow_symlinks else os.lstat
+        self.mounts = Mounts(store, tree)
         self.watch: Callable[[str], None] = _unwatched
         self.trusted = True
         self.stopping = False
@@ -66,18 +85,17 @@ class Looker:
         self._found = Looked()
 
     def root(self) -> Identity | None:
-        """What the store's directory is now; None when it is not there. Raises OSError when that cannot be told."""
+        """What the store's directory is now; None when it is not there. Raises OSError when that cannot be told, or it cannot be
+        listed."""
         try:
             found = os.stat(self._root)
             entry = pack(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return (found.st_dev, found.st_ino) if entry is not None and is_dir(entry) else None
-
-    def empty(self) -> bool:
-        """Whether nothing at all lies in the store's directory."""
-        with os.scandir(self._root) as entries:
-            return next(entries, None) is None
+        if entry is None or not is_dir(entry):
+            return None
+        os.scandir(self._root).close()
+        return (found.st_dev, found.st_ino)
 
     def look(self, hints: Iterable[tuple[str, Hint]], waits: Mapping[str, Wait], everything: bool = False) -> Looked:
         """`waits` are the files that have to stand still. Raises RootGone, Stopped."""
@@ -90,8 +108,41 @@ class Looker:
                     self._scan(path, deep=hint is Hint.WHOLE)
             else:
                 self._at(path, hint)
+        self._leave_out_away()
         self._moved()
         return self._found
+
+    def _leave_out_away(self) -> None:
+        """What was found below a mount that is not there now says nothing, also when it went while it was looked at."""
+        found = self._found
+        for path, device in self.mounts.kept.items():
+            if path in found.renumbered:
+                continue
+            if path not in found.away:
+                if path in found.unreadable:
+                    found.away[path] = UNKNOWN
+                elif any(each == path or each.startswith(path + "/") for each in found.differences):
+                    now = self.mounts.seen(path)
+                    if now not in (device, GONE):
+                        found.away[path] = now
+            if path in found.away:
+                found.leave_out(path)
+
+    def _is_there(self, path: str, device: int, around: int) -> bool:
+        """Whether a directory, found on `device` in one that is on `around`, may be looked into."""
+        kept, found = self.mounts.kept.get(path), self._found
+        if kept is None:
+            if device != around:
+                found.mounted[path] = device
+            return True
+        if kept != device:
+            if not self.mounts.recognises(self.mounts.known(path)):
+                found.away[path] = device
+                return False
+            found.renumbered[path] = device if device != around else None
+        if path in self.mounts.away:
+            found.back.add(path)
+        return True
 
     def _moved(self) -> None:
         """A file that was settled elsewhere and has come from there need not stand still."""
@@ -105,12 +156,12 @@ class Looker:
                 del found.waits[path]
                 found.differences[path] = Difference(path, self._tree.get(path), old)
 
-    def take(self) -> list[tuple[str, bytes]]:
-        """Everything as it is, for a store that is new."""
+    def take(self) -> tuple[list[tuple[str, bytes]], Looked]:
+        """Everything as it is, for a store that is new; and what could not be read of it, and its mounts."""
         self._found, self._earlier = Looked(), {}
         taken: list[tuple[str, bytes]] = []
         self._scan("", deep=True, taken=taken)
-        return taken
+        return taken, self._found
 
     def _at(self, path: str, hint: Hint) -> None:
         """Look at one path."""
@@ -138,6 +189,8 @@ class Looker:
         if entry is None:
             self._gone(path)
         elif is_dir(entry):
+            if not self._is_there(path, found.st_dev, self._around(path, found.st_dev)):
+                return
             self._compare(path, old, entry, hint)
             if self._store.recursive and (hint is Hint.WHOLE or old is None or not same(old, entry)):
                 if self._closed(path) or (self._store.follow_symlinks and self._loops(path, (found.st_dev, found.st_ino))):
@@ -150,20 +203,23 @@ class Looker:
 
     def _scan(self, top: str, *, deep: bool, taken: list[tuple[str, bytes]] | None = None) -> None:
         """Look at what lies in a directory, and in those below it: all of them (`deep`), or those that are new."""
-        stack = [top]
+        stack: list[tuple[str, int | None]] = [(top, None)]  # with its device, where that is known
         follow, recursive, ignore = self._store.follow_symlinks, self._store.recursive, bool(self._ignore)
+        kept = self.mounts.kept
         above = self._above(top) if follow else {}
         names_of, compare = self._tree.names, self._compare
         while stack:
             if self.stopping:
                 raise Stopped
-            directory = stack.pop()
+            directory, device = stack.pop()
             self.watch(directory)
             known = names_of(directory) if taken is None else {}
             head = directory + "/" if directory else ""
             seen: list[str] = []
             matched = 0
             try:
+                if device is None:
+                    device = os.stat(self._full(directory)).st_dev
                 with os.scandir(self._full(directory)) as entries:
                     for found in entries:
                         name = found.name
@@ -186,9 +242,13 @@ class Looker:
                         seen.append(name)
                         if old is not None:
                             matched += 1
-                        if entry == old:
-                            if entry[0] == 0:
+                        if entry[0] == 0:
+                            if entry == old:
                                 continue
+                        elif (status.st_dev != device or path in kept) and not self._is_there(path, status.st_dev, device):
+                            continue
+                        if entry == old:
+                            pass
                         elif taken is not None:
                             taken.append((path, entry))
                         else:
@@ -199,7 +259,7 @@ class Looker:
                                 if identity in above[directory]:
                                     continue
                                 above[path] = above[directory] | {identity}
-                            stack.append(path)
+                            stack.append((path, status.st_dev))
             except (FileNotFoundError, NotADirectoryError) as error:
                 if not directory:
                     raise RootGone from error
@@ -207,7 +267,7 @@ class Looker:
                 continue
             except OSError as error:
                 if not directory:
-                    raise RootGone from error
+                    raise RootGone(error.strerror or "?") from error
                 self._found.unreadable[directory] = error.strerror or "?"
                 continue
             if matched < len(known):
@@ -220,7 +280,7 @@ class Looker:
             if same(old, entry):
                 self._found.differences.pop(path, None)
                 return
-            quiet = not self.trusted and same_elsewhere(old, entry)
+            quiet = same_elsewhere(old, entry) and (not self.trusted or self._elsewhere(path))
         if quiet:
             assert old is not None
             entry += old[PLAIN:]
@@ -239,6 +299,10 @@ class Looker:
                 self._found.waits[path] = wait
                 return
         self._found.differences[path] = Difference(path, old, entry, quiet)
+
+    def _elsewhere(self, path: str) -> bool:
+        """Whether it is on another device than when it was kept."""
+        return any(path == mount or path.startswith(mount + "/") for mount in self._found.renumbered)
 
     def _wait(self, path: str, entry: bytes, hint: Hint) -> Wait | None:
         """Until when a file has to stand still; None when it did."""
@@ -302,6 +366,13 @@ class Looker:
                 break
             path = path.rpartition("/")[0]
         return {top: frozenset(identities)}
+
+    def _around(self, path: str, device: int) -> int:
+        """The device of the directory that a directory on `device` lies in."""
+        try:
+            return os.stat(self._full(path.rpartition("/")[0])).st_dev
+        except OSError:  # gone meanwhile
+            return device
 
     def _loops(self, path: str, identity: Identity) -> bool:
         """Whether a directory lies, by a link, below itself."""

@@ -2,7 +2,8 @@
 
 The rules:
 - what the kept tree and a look differ in is what happened; the tree moves on in the commit that stages the deliveries of it;
-- nothing is concluded about a store whose directory is not there (not mounted, say): it is waited for, and then all is looked at;
+- nothing is concluded about a store whose directory is not there or cannot be read, nor about a file system that is not mounted
+  (`mounts`): it is waited for, and then all of it is looked at;
 - what was noted while one look ran is the next look; when nothing is noted nothing runs, but for a glance at the directory itself
   every few seconds and a look at everything now and then, for what no notification tells.
 """
@@ -25,7 +26,7 @@ from cdcd.sources.files.looking import Identity, Looked, Looker, RootGone
 from cdcd.sources.files.matching import Matching
 from cdcd.sources.files.tree import Difference, Moves, Tree, is_dir, moves
 from cdcd.sources.files.watching import Watcher, watcher
-from cdcd.store.trees import Trees, emptied, kept, seen
+from cdcd.store.trees import ACCEPTED, Trees, emptied, kept, mounted, seen
 from cdcd.store.writer import Effect
 from cdcd.triggers.trigger import Trigger
 
@@ -35,11 +36,10 @@ _T = TypeVar("_T")
 GATHER = 0.02  # seconds: halves of a rename come together, and what a temporary file was for is done
 BATCH = 500  # differences that are matched and staged in one commit
 KEEP = 10_000  # entries that are kept in one commit when nothing is staged
-GLANCE = 5.0  # seconds between glances at the directory itself
+GLANCE = 5.0  # seconds between glances at the directory itself and at its mounts
 LIST_EVERY = 10.0  # seconds between looks at directories that could not be watched
 LOOK_EVERY = 600.0  # seconds between looks at everything; longer when a look takes long
 SHARE = 100  # a look at everything, or at what is not watched, takes at most this part of the time
-ELSEWHERE = -1  # the device of a store whose directory the configuration now names otherwise
 SHORTEST_WAIT, LONGEST_WAIT = 0.5, 15.0  # seconds until a directory or a store that is away is asked for again
 
 
@@ -63,8 +63,10 @@ class FilesSource:
         failed: Failed,
         watch: Callable[[str, bool, bool, Hints, Callable[[], None]], Watcher] = watcher,
         list_every: float = LIST_EVERY,
+        glance_every: float = GLANCE,
     ) -> None:
-        """`trees` is a connection of its own. `list_every` is seconds between looks at what could not be watched."""
+        """`trees` is a connection of its own. `list_every` is seconds between looks at what could not be watched, `glance_every`
+        between glances at the directory itself and its mounts."""
         self.name = f"source.{store.name}"
         self.tree = Tree()
         self.looks = 0
@@ -75,6 +77,7 @@ class FilesSource:
         self._clock = clock
         self._make_watcher = watch
         self._list_every = list_every
+        self._glance_every = glance_every
         self._log = log.bind(store=store.name, path=str(store.path))
         self._tasks = Tasks(self.name, failed)
         self._started = False
@@ -84,6 +87,8 @@ class FilesSource:
         self._looker = Looker(store, self.tree, clock)
         self._watcher: Watcher | None = None
         self._root: Identity | None = None
+        self._stored: dict[str, int] = {}  # mounts, as the store has them
+        self._missing = ""  # why the store's directory cannot be looked at
         self._told: set[str] = set()  # paths that could not be read
         self._told_unwatched = False
         self._running: asyncio.Future[object] | None = None
@@ -106,6 +111,7 @@ class FilesSource:
 
     async def _run(self) -> None:
         known = await self._load()
+        wait, looks = SHORTEST_WAIT, self.looks
         while True:
             self._root = await self._there(known)
             device = self._root[0]
@@ -118,8 +124,14 @@ class FilesSource:
                 else:
                     self._hints.all("start")
                 known = await self._follow(known, device)
-            except RootGone:
-                pass
+            except RootGone as error:
+                why = str(error)
+                if why and self.looks == looks:  # it is there, and looking at it fails
+                    self._tell_missing(why)
+                    await asyncio.sleep(wait)
+                    wait = min(wait * 2, LONGEST_WAIT)
+                else:
+                    wait, looks = SHORTEST_WAIT, self.looks
             finally:
                 self._unwatch()
 
@@ -140,9 +152,11 @@ class FilesSource:
         await self._trees.close()
         if known is None:
             return None
+        self._stored = {os.fsdecode(path): device for path, device in known.mounts.items()}
         if known.root != os.fsencode(self._store.path):
             self._log.info("files.moved", before=os.fsdecode(known.root))
-            return ELSEWHERE
+            return ACCEPTED
+        self._looker.mounts.kept = dict(self._stored)
         return known.device
 
     def _load_page(self, page: list[tuple[bytes, bytes]]) -> None:
@@ -150,28 +164,40 @@ class FilesSource:
 
     async def _there(self, known: int | None) -> Identity:
         """Wait until the store's directory is there."""
-        wait, told = SHORTEST_WAIT, ""
+        wait, looker = SHORTEST_WAIT, self._looker
+        files: list[tuple[str, bytes]] | None = None
         while True:
-            why = ""
             try:
-                root = await self._in_thread(self._looker.root)
+                root = await self._in_thread(looker.root)
                 if root is None:
-                    why = "it is not there"
-                elif await self._in_thread(self._looker.empty) and self.tree.count and known not in (ELSEWHERE, root[0]):
-                    why = "it is empty and on another device than before: its file system seems not to be mounted"
-                else:
-                    if told:
-                        self._log.info("files.root_back")
+                    self._tell_missing("it is not there")
+                elif known in (None, ACCEPTED, root[0]):
                     return root
+                else:
+                    if files is None:
+                        files = await self._in_thread(looker.mounts.known, "")
+                    if await self._in_thread(looker.mounts.recognises, files):
+                        return root
+                    self._tell_missing(
+                        "it is on another device than before and most of its files are not there: "
+                        "its file system seems not to be mounted",
+                        f"mount it; or, if they are gone, stop cdcd, run `cdcd setup --accept-files {self._store.name}` and start it",
+                    )
             except OSError as error:
-                why = error.strerror or str(error)
-            if why != told:
-                told = why
-                self._log.warning(
-                    "files.root_missing", error=why, hint="nothing in it counts as deleted meanwhile; it is looked for"
-                )
+                self._tell_missing(error.strerror or str(error))
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
+
+    def _tell_missing(self, why: str, hint: str = "make it, or let cdcd's user read it") -> None:
+        """Once for each reason, until it is looked at again."""
+        if why != self._missing:
+            self._missing = why
+            self._log.warning("files.root_missing", error=why, hint=f"{hint}; nothing in it counts as deleted meanwhile")
+
+    def _tell_back(self) -> None:
+        if self._missing:
+            self._missing = ""
+            self._log.info("files.root_back")
 
     def _watch(self) -> bool:
         self._hints, self._waits = Hints(), {}
@@ -204,14 +230,18 @@ class FilesSource:
         store, root = self._store, os.fsencode(self._store.path)
         if store.existing is Existing.IGNORE:
             await self._stage.stage((), (emptied(store.name),))  # of a first look that was broken off
-            taken = await self._in_thread(self._looker.take)
+            taken, looked = await self._in_thread(self._looker.take)
             for start in range(0, len(taken), KEEP):
                 part = taken[start : start + KEEP]
                 await self._stage.stage((), kept(store.name, {os.fsencode(path): entry for path, entry in part}))
             await self._in_thread(self.tree.load, taken)
+            self._tell(looked)
+            self._tell_back()
+            self._looker.mounts.kept = looked.mounted
         else:
             self._hints.all("new")
         await self._stage.stage((), (seen(store.name, root, device),))
+        await self._keep_mounts()
         self._log.info("files.first_look", existing=store.existing.value, entries=self.tree.count)
         self._looker.trusted = True
         return device
@@ -249,6 +279,9 @@ class FilesSource:
             ):  # the number of its inode may be the same again
                 self._log.info("files.root_changed")
                 return known
+            if self._hints.unmounted:  # what was found may be what lay below
+                self._hints.all("unmounted")
+                continue
             if hints.everything:
                 self._waits.clear()
             for path in noted:
@@ -257,10 +290,11 @@ class FilesSource:
             for path in looked.again:
                 self._hints.note(path, Hint.NOW)
                 self._woken.set()
-            await self._settle(looked.differences.values())
+            await self._settle_all(looked)
             self._tell(looked)
             if hints.everything:
                 self.looks += 1
+                self._tell_back()
                 look_at = now + max(LOOK_EVERY, SHARE * took)
                 if hints.everything != "time":
                     self._log.info(
@@ -271,6 +305,10 @@ class FilesSource:
             if now >= list_at or first:
                 list_at = now + max(self._list_every, SHARE * took)
             first = False
+            if self._looker.mounts.kept:
+                for path in await self._in_thread(self._looker.mounts.changed):
+                    self._hints.note(path, Hint.WHOLE)
+                    self._woken.set()
 
     def _awaits_close(self, path: str, hint: Hint) -> bool:
         """A change of the attributes of a file that is still written says nothing."""
@@ -282,7 +320,7 @@ class FilesSource:
         now = self._clock.monotonic()
         due = min((wait.due for wait in self._waits.values()), default=latest)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, min(due, latest, now + GLANCE) - now)):
+            async with asyncio.timeout(max(0.0, min(due, latest, now + self._glance_every) - now)):
                 await self._woken.wait()
         if self._woken.is_set():
             await asyncio.sleep(GATHER)
@@ -293,6 +331,38 @@ class FilesSource:
             return self._looker.root()
         except OSError:
             return None
+
+    async def _settle_all(self, looked: Looked) -> None:
+        """A mount is kept before what lies in it, and its device is believed to be another one after that."""
+        mounts = self._looker.mounts
+        mounts.kept |= looked.mounted
+        await self._keep_mounts()
+        await self._settle(looked.differences.values())
+        for path, device in looked.renumbered.items():
+            mounts.kept.pop(path)
+            if device is not None:
+                mounts.kept[path] = device
+        for path in [path for path in mounts.kept if not self.tree.holds(path)]:
+            del mounts.kept[path]
+        await self._keep_mounts()
+        for path, instead in looked.away.items():
+            if path not in mounts.away:
+                self._log.warning(
+                    "files.unmounted", name=path.encode(errors="replace").decode(),
+                    hint="mount it, or remove the directory if its files are gone; nothing in it counts as deleted meanwhile",
+                )  # fmt: skip
+            mounts.away[path] = instead
+        for path in [path for path in mounts.away if path in looked.back or path not in mounts.kept]:
+            del mounts.away[path]
+            if path in looked.back:
+                self._log.info("files.mounted", name=path.encode(errors="replace").decode())
+
+    async def _keep_mounts(self) -> None:
+        kept = self._looker.mounts.kept
+        if kept != self._stored:
+            paths = {os.fsencode(path): device for path, device in kept.items()}
+            await self._stage.stage((), (mounted(self._store.name, paths),))
+            self._stored = dict(kept)
 
     async def _settle(self, differences: Iterable[Difference]) -> None:
         """Stage what triggers want of it and keep the tree, in order and in one commit each."""

@@ -146,7 +146,12 @@ class Inotify:
                         self._watches.pop(path, None)
                     continue
             if mask & (bits.IN_DELETE_SELF | bits.IN_MOVE_SELF | bits.IN_UNMOUNT):
-                self._hints.root = True
+                self._hints.unmounted |= bool(mask & bits.IN_UNMOUNT)
+                for path in paths:
+                    if path:
+                        self._hints.note(path, Hint.NOW)
+                    else:
+                        self._hints.root = True
                 continue
             if raw:
                 name = os.fsdecode(raw.rstrip(b"\0"))

@@ -1,7 +1,13 @@
-"""`cdcd status` on stores of files: whether they are there, and when they were looked at."""
+"""`cdcd status` on stores of files: whether they are there, and when they were looked at; and accepting what is in them."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from cdcd.config.load import load
+from cdcd.errors import StoreRefused
+from cdcd.upkeep.setup import setup
 from tests.acceptance.setting import Setting
 from tests.endpoint import Endpoint
 from tests.integration.cli.commands import cdcd
@@ -22,3 +28,8 @@ async def test_stores_of_files(tmp_path: Path, database: Database) -> None:
     shown = cdcd("status", "-c", daemon.config).out
     assert "1 entry, all looked at" in " ".join(shown.split())
     assert "is not there" in " ".join(shown.split())
+    config = load(daemon.config, os.environ)
+    with pytest.raises(StoreRefused, match="no store of files 'nowhere'"):
+        await setup(config, accept_gap=False, tell=print, accept_files=["uploads", "nowhere"])
+    await setup(config, accept_gap=False, tell=print, accept_files=["uploads"])
+    assert database.execute("SELECT device FROM cdcd.stores WHERE name = 'uploads'") == [(-1,)]

@@ -123,7 +123,7 @@ async def watched(
 ) -> AsyncIterator[Watched]:
     """`wait` is the log event to wait for first: by default that everything was looked at. `more` is the store's, or the source's."""
     await migrate(database.dsn, SCHEMA, "shop")
-    for_source = {name: more.pop(name) for name in ("watch", "list_every") if name in more}
+    for_source = {name: more.pop(name) for name in ("watch", "list_every", "glance_every") if name in more}
     more.setdefault("settle", 0.2)
     store = Storage("uploads", root, **more)
     trigger = TriggerConfig(
