@@ -25,7 +25,6 @@ def captured(url: str) -> dict[str, Any]:
     return {"main": {"url": url, "capture": "triggers"}}
 
 
-@pytest.mark.matrix
 async def test_from_nothing_to_nothing_where_replication_is_refused(
     own_server: OwnServer, postgres: Postgres, tmp_path: Path
 ) -> None:
