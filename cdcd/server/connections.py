@@ -36,11 +36,10 @@ class Known:
     length: int
 
 
-Done = asyncio.Future[set[str]]
-Answer = Callable[[Done], bytes]
-Take = Callable[[Known, bytes], "tuple[Done, Answer] | None"]
-"""Takes a request of the lane. The future ends when there is an answer, which the function makes of it, as bytes; it is called once,
-whatever has become of the client. None: the request is not wanted."""
+Answer = Callable[[bytes | None], None]
+"""Takes the whole answer; None: there is none, the connection ends."""
+Take = Callable[[Known, bytes, Answer], bool]
+"""Takes a request of the lane, which is answered once and not before this returns. False: the request is not wanted."""
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class Connection(RequestHandler):
     def __init__(self, manager: web.Server, lane: Lane | None, **options: Any) -> None:
         super().__init__(manager, **options)
         self._lane = lane
-        self._busy: Answer | None = None
+        self._busy = False
         self._clean = True
         self._held = b""
         self._last: tuple[bytes, int] | None = None
@@ -91,7 +90,7 @@ class Connection(RequestHandler):
         if lane is None or not data:  # aiohttp calls it with nothing, to go on with what its parser holds
             super().data_received(data)
             return
-        if self._busy is not None:
+        if self._busy:
             self._held += data
             if len(self._held) > MOST_HELD and self.transport is not None:
                 self.transport.pause_reading()
@@ -102,13 +101,15 @@ class Connection(RequestHandler):
             if end > 4:
                 head = data[:end]
                 known = lane.heads.get(head)
-                if known is not None and len(data) - end == known.length and self._idle(lane):
-                    taken = lane.take(known, data[end:])
-                    if taken is not None:
-                        done, self._busy = taken
-                        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-                        done.add_done_callback(self._answered)
-                        return
+                if (
+                    known is not None
+                    and len(data) - end == known.length
+                    and self._idle(lane)
+                    and lane.take(known, data[end:], self._answer)
+                ):
+                    self._busy = True
+                    self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+                    return
                 self._last = (head, len(data) - end)
         self._clean = False
         super().data_received(data)
@@ -125,13 +126,11 @@ class Connection(RequestHandler):
             if well and self._lane is not None:
                 self._lane.learn(last[0], request)
 
-    def _answered(self, done: Done) -> None:
-        answer, self._busy = self._busy, None
-        assert answer is not None
-        if done.cancelled():
+    def _answer(self, written: bytes | None) -> None:
+        self._busy = False
+        if written is None:
             self.force_close()  # a stop that did not wait any longer
             return
-        written = answer(done)
         transport = self.transport
         if transport is None or transport.is_closing():
             return

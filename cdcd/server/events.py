@@ -4,13 +4,15 @@ import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 
 import orjson
 
+from cdcd.event import Queued
 from cdcd.server.auth import Claims, require_role
 from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.queueing import LONGEST_WAIT, Queueing
-from cdcd.server.reading import LONGEST_ID, read_events
+from cdcd.server.reading import LONGEST_ID, read_events, read_json
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call
 from cdcd.store.scheduled import Found, Schedule, Scheduled
@@ -21,7 +23,6 @@ OPERATORS = ("admin", "operator")
 MOST_LISTED, LISTED = 1000, 100
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)  # RFC 7240, 4.3
 _FROM_THE_START = (0, -1)
-_PLAIN = {"content-type": "application/json"}
 
 
 class Events:
@@ -46,26 +47,25 @@ class Events:
         wait = wait_of(call)
         if wait is None:
             taken = await self._queueing.queue(asked, now)
-            return Reply(202, orjson.dumps({"ids": taken.ids}))
+            return Reply(202, accepted(taken.ids))
         if len(asked) != 1:
             raise Problem(
                 422, "nothing was queued", [Reason("only a single event can be waited for: leave `Prefer: wait` out")]
             )
         taken, response = await self._queueing.queue_and_wait(asked[0], now, wait)
         if not taken.new:
-            return Reply(202, orjson.dumps({"ids": taken.ids}))
+            return Reply(202, accepted(taken.ids))
         return Reply(
             200, orjson.dumps({"ids": taken.ids, "result": response}), headers={"Preference-Applied": f"wait={wait:g}"}
         )
 
-    def start(self, body: bytes, claims: Claims) -> "tuple[list[bytes], asyncio.Future[set[str]]]":
-        """`POST /v1/events` with JSON that nobody waits for: the ids as JSON text within quotes, and when it is durable. Raises Problem."""
+    def read(self, body: bytes, claims: Claims) -> list[Queued]:
+        """`POST /v1/events` with JSON that nobody waits for: what is to be made durable. Raises Problem."""
         now = self._queueing.now()
         reasons = Reasons()
-        asked = read_events(_PLAIN, body, now, reasons)
+        asked = read_json(body, now, reasons)
         self._queueing.check(asked, claims, reasons)
-        ids, done = self._queueing.start(asked, now)
-        return [orjson.dumps(identity)[1:-1] for identity in ids], done
+        return self._queueing.events(asked, now)
 
     async def scheduled(self, call: Call) -> Reply:
         """`GET /v1/events/scheduled`."""
@@ -112,6 +112,11 @@ class Events:
         async with self._one:
             _done(await self._schedule.move(identity, due))
         return Reply(200, orjson.dumps({"id": identity, "at": rfc3339(due).decode()}))
+
+
+def accepted(ids: Sequence[str]) -> bytes:
+    """The answer of 202."""
+    return orjson.dumps({"ids": ids})
 
 
 def wait_of(call: Call) -> float | None:

@@ -6,8 +6,10 @@ committed. What the store refuses for its data is found by putting the requests 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 
 from cdcd import failpoints
 from cdcd.clock import Clock
@@ -22,13 +24,17 @@ GROUP_EVENTS = 2000
 GROUP_BYTES = 16 * 1024 * 1024
 
 
+Told = Callable[[BaseException | None, AbstractSet[str]], None]
+"""Called once, with why nothing was queued, or None and the ids of those that are new. CancelledError: cdcd stops."""
+
+
 @dataclass(slots=True, eq=False)
 class _Unit:
-    """One request's events, and who waits for them."""
+    """One request's events, and who is told what became of them."""
 
     events: Sequence[Queued]
     size: int
-    done: asyncio.Future[set[str]]
+    told: Told
 
 
 class Intake:
@@ -45,14 +51,18 @@ class Intake:
         self._task: asyncio.Task[None] | None = None
         self.groups = 0
 
-    def put(self, events: Sequence[Queued]) -> asyncio.Future[set[str]]:
-        """Ends when they are durable, with the ids of those that are new; or with StoreUnavailable, StoreRefused, RowRefused."""
-        done: asyncio.Future[set[str]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Unit(events, sum(len(event.data) for event in events), done))
+    async def put(self, events: Sequence[Queued]) -> AbstractSet[str]:
+        """Return when they are durable: the ids of those that are new. Raises StoreUnavailable, StoreRefused, RowRefused."""
+        done: asyncio.Future[AbstractSet[str]] = asyncio.get_running_loop().create_future()
+        self.submit(events, partial(_end, done))
+        return await done
+
+    def submit(self, events: Sequence[Queued], told: Told) -> None:
+        """As `put`, for many requests a second: a future costs more than what it waits for."""
+        self._waiting.append(_Unit(events, sum([len(event.data) for event in events]), told))
         if not self._running:
             self._running = True
             self._task = self._tasks.spawn(self._run(), "write")
-        return done
 
     async def drained(self, within: float) -> None:
         """Return when everything was committed, or after so many seconds."""
@@ -62,8 +72,7 @@ class Intake:
     async def close(self) -> None:
         """What was not committed is not answered."""
         await self._tasks.cancel()
-        for unit in self._waiting:
-            unit.done.cancel()
+        _tell(self._waiting, asyncio.CancelledError())
         self._waiting.clear()
         self._running = False
         await self._inbox.close()
@@ -80,10 +89,9 @@ class Intake:
         count = size = 0
         while self._waiting and (not units or (count < GROUP_EVENTS and size < GROUP_BYTES)):
             unit = self._waiting.popleft()
-            if not unit.done.done():
-                units.append(unit)
-                count += len(unit.events)
-                size += unit.size
+            units.append(unit)
+            count += len(unit.events)
+            size += unit.size
         return units
 
     async def _commit(self, units: list[_Unit]) -> None:
@@ -97,27 +105,40 @@ class Intake:
                 for unit in units:
                     await self._commit([unit])
             else:
-                _end(units, error)
+                _tell(units, error)
         except CdcdError as error:
-            _end(units, error)
-        except asyncio.CancelledError:
-            for unit in units:
-                unit.done.cancel()
+            _tell(units, error)
+        except asyncio.CancelledError as error:
+            _tell(units, error)
             raise
         except Exception as error:  # noqa: BLE001  # the API must not take the daemon down: who asked is told, and logs it
-            _end(units, error)
+            _tell(units, error)
             await self._inbox.close()
         else:
             self.groups += 1
             soon = (self._clock.now() + LOOK_EVERY) * 1e6
             if any(event.due <= soon for event in events):
                 self._wake()
-            for unit in units:
-                if not unit.done.done():
-                    unit.done.set_result(new)
+            _tell(units, None, new)
 
 
-def _end(units: Sequence[_Unit], error: Exception) -> None:
+def _tell(units: Iterable[_Unit], error: BaseException | None, new: AbstractSet[str] = frozenset()) -> None:
+    """Whatever goes wrong for one, the others are told."""
     for unit in units:
-        if not unit.done.done():
-            unit.done.set_exception(error)
+        try:
+            unit.told(error, new)
+        except Exception as mistake:  # noqa: BLE001  # told by the loop, as every callback's
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a request could not be answered", "exception": mistake}
+            )
+
+
+def _end(done: "asyncio.Future[AbstractSet[str]]", error: BaseException | None, new: AbstractSet[str]) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(new)
+    elif isinstance(error, asyncio.CancelledError):
+        done.cancel()
+    else:
+        done.set_exception(error)

@@ -6,6 +6,7 @@ A request's events are accepted together or not at all.
 import asyncio
 import random
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import orjson
@@ -27,7 +28,7 @@ class Taken:
     """What was queued: ids in the order asked for, and which of them are new."""
 
     ids: list[str]
-    new: set[str]
+    new: AbstractSet[str]
 
 
 class Queueing:
@@ -41,6 +42,7 @@ class Queueing:
         self._clock = clock
         self._largest = largest
         self._last = 0
+        self._mark = f"8{random.getrandbits(12):03x}-{random.getrandbits(48):012x}"
 
     def now(self) -> int:
         """Microseconds since the Unix epoch."""
@@ -76,12 +78,7 @@ class Queueing:
 
     async def queue(self, asked: Sequence[Asked], now: int) -> Taken:
         """Make them durable. Raises StoreUnavailable, StoreRefused, RowRefused."""
-        return await self._put(self._events(asked, now))
-
-    def start(self, asked: Sequence[Asked], now: int) -> "tuple[list[str], asyncio.Future[set[str]]]":
-        """Begin to make them durable: their ids, and what ends as `Intake.put` does."""
-        events = self._events(asked, now)
-        return [event.id for event in events], self._intake.put(events)
+        return await self._put(self.events(asked, now))
 
     async def _put(self, events: Sequence[Queued]) -> Taken:
         new = await self._intake.put(events)
@@ -89,7 +86,7 @@ class Queueing:
 
     async def queue_and_wait(self, asked: Asked, now: int, seconds: float) -> tuple[Taken, object]:
         """Queue one event, and what its webhook answered. Raises Problem when there is no such answer."""
-        (event,) = self._events((asked,), now)
+        (event,) = self.events((asked,), now)
         if event.due > now + seconds * 1_000_000:
             raise Problem(422, "nothing was queued", [Reason("an event for later cannot be waited for", asked.pointer)])
         with self._waiting.expect(event.id) as end:
@@ -103,33 +100,34 @@ class Queueing:
                 what = f"there was no answer within {seconds:g} s; the delivery goes on"
                 raise Problem(504, what, more={"id": event.id}) from None
 
-    def _events(self, asked: Sequence[Asked], now: int) -> list[Queued]:
+    def events(self, asked: Sequence[Asked], now: int) -> list[Queued]:
+        """What `check` has let pass, as it is queued."""
         events = []
         for each in asked:
             incoming = each.incoming
-            later = incoming.time is not None and incoming.time > now
+            time = incoming.time
             events.append(
                 Queued(
-                    id=identity_of(incoming) if incoming.id else self._new_id(now),
-                    type=incoming.type,
-                    source=incoming.source or self._source,
-                    due=now if incoming.time is None else incoming.time,
-                    data=incoming.data,
-                    subject=incoming.subject,
-                    key=incoming.key,
-                    extensions=incoming.extensions,
+                    identity_of(incoming) if incoming.id else self._new_id(now),
+                    incoming.type,
+                    incoming.source or self._source,
+                    now if time is None else time,
+                    incoming.data,
+                    incoming.subject,
+                    incoming.key,
+                    incoming.extensions,
                     given=bool(incoming.id),
-                    at_once=not later,
+                    at_once=time is None or time <= now,
                 )
             )
         return events
 
     def _new_id(self, now: int) -> str:
-        """A UUID of version 7 (RFC 9562, 5.7) with microseconds: ids sort as they were made."""
+        """A UUID of version 7 (RFC 9562, 5.7 and 6.2): ids sort as they were made, no two have the same microsecond, and what is random
+        is so once for each life of the daemon."""
         self._last = now = max(now, self._last + 1)
         milliseconds, rest = divmod(now, 1000)
-        digits = f"{milliseconds:012x}7{rest:03x}{random.getrandbits(64):016x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-8{digits[17:20]}-{digits[20:32]}"
+        return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{rest:03x}-{self._mark}"
 
 
 def _response(end: End, event: str) -> object:

@@ -64,6 +64,11 @@ def read_events(headers: Mapping[str, str], body: bytes, now: int, reasons: Reas
         return _cloudevents(headers, body, "/data" if kind in (STRUCTURED, BATCH) else "", kind == BATCH, reasons)
     if kind and kind not in ("application/json", "text/json") and not kind.endswith("+json"):
         raise Problem(415, "the body must be JSON: application/json, or a CloudEvent in any of its forms")
+    return read_json(body, now, reasons)
+
+
+def read_json(body: bytes, now: int, reasons: Reasons) -> list[Asked]:
+    """As `read_events`, for a body of `application/json`."""
     value = parsed(body)
     if isinstance(value, list):
         if not value:
@@ -150,14 +155,18 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
     if event is None:
         return None
     before = reasons.count
-    if "data" in event and "payload" in event:
-        reasons.add("give `data` or `payload`, not both", f"{pointer}/payload")
+    member = "data"
+    if "payload" in event:
+        if "data" in event:
+            reasons.add("give `data` or `payload`, not both", f"{pointer}/payload")
+        member = "payload"
+    at, delay = event.get("at"), event.get("delay")
     due: int | None = None
-    if event.get("at") is not None:
-        due = _moment(event["at"], f"{pointer}/at", reasons)
-    if (delay := event.get("delay")) is not None:
-        if event.get("at") is not None:
+    if at is not None:
+        due = _moment(at, f"{pointer}/at", reasons)
+        if delay is not None:
             reasons.add("give `at` or `delay`, not both", f"{pointer}/delay")
+    if delay is not None:
         try:
             seconds = _seconds(delay) if isinstance(delay, str) else duration(delay)
         except ValueError as error:
@@ -167,9 +176,8 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
                 reasons.add("is longer than 100 years", f"{pointer}/delay")
             elif seconds:
                 due = now + round(seconds * 1_000_000)
-    member = "payload" if "payload" in event else "data"
     made = _made(event, event.get(member), due, pointer, reasons)
-    return Asked(made, pointer, f"/{member}") if made and reasons.count == before else None
+    return Asked(made, pointer, "/" + member) if made and reasons.count == before else None
 
 
 def _object(value: object, members: tuple[str, ...], pointer: str, reasons: Reasons) -> dict[str, object] | None:
@@ -201,30 +209,30 @@ def _made(event: Mapping[str, object], payload: object, due: int | None, pointer
     if not isinstance(kind, str) or not kind:
         reasons.add("is missing" if kind is None else "must be text that is not empty", f"{pointer}/type")
         return None
-    key = event.get("key")
+    identity, subject, key = event.get("id"), event.get("subject"), event.get("key")
     if isinstance(key, int) and not isinstance(key, bool):
         key = str(key)  # an identifier, more often than not
-    identity = _text(event.get("id"), LONGEST_ID, f"{pointer}/id", reasons)
-    if event.get("id") is not None and not identity:
-        reasons.add("must not be empty", f"{pointer}/id")
+    if identity is not None:
+        identity = _text(identity, LONGEST_ID, f"{pointer}/id", reasons)
+        if not identity:
+            reasons.add("must not be empty", f"{pointer}/id")
     try:
         data = cloudevents.dump(payload)
     except Malformed as error:
         reasons.add(str(error), pointer)
         return None
     return Incoming(
-        type=kind,
-        data=data,
-        id=identity,
-        subject=_text(event.get("subject"), cloudevents.LONGEST_TEXT, f"{pointer}/subject", reasons),
-        key=None if key is None else _text(key, LONGEST_KEY, f"{pointer}/key", reasons),
-        time=due,
+        kind,
+        data,
+        identity or "",
+        "",
+        "" if subject is None else _text(subject, cloudevents.LONGEST_TEXT, f"{pointer}/subject", reasons),
+        None if key is None else _text(key, LONGEST_KEY, f"{pointer}/key", reasons),
+        due,
     )
 
 
 def _text(value: object, longest: int, pointer: str, reasons: Reasons) -> str:
-    if value is None:
-        return ""
     if not isinstance(value, str) or "\0" in value:
         reasons.add("must be text", pointer)
         return ""

@@ -10,6 +10,8 @@ The rules:
 import asyncio
 import logging
 import traceback
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import PurePath
 
@@ -18,10 +20,11 @@ from aiohttp import web
 
 from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen, CdcdError, TransientError
+from cdcd.event import Queued
 from cdcd.server import spacecloud
 from cdcd.server.auth import Tokens
-from cdcd.server.connections import Answer, Connection, Connections, Done, Known, Lane
-from cdcd.server.events import Events
+from cdcd.server.connections import Answer, Connection, Connections, Known, Lane
+from cdcd.server.events import Events, accepted
 from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
 from cdcd.server.replies import Reply, whole
@@ -146,26 +149,30 @@ class Server:
 
     # The lane
 
-    def _take_known(self, known: Known, body: bytes) -> tuple[Done, Answer] | None:
+    def _take_known(self, known: Known, body: bytes, answer: Answer) -> bool:
         """One more request like those before."""
         size = len(body)
         if size > self._room or size > self._largest:
-            return None
+            return False
         try:
-            ids, done = self._events.start(body, self._tokens.claims(known.authorization))
+            events = self._events.read(body, self._tokens.claims(known.authorization))
         except Problem:
-            return None  # told the other way
+            return False  # told the other way
         self._room -= size
-        return done, partial(self._known_answer, ids, size)
+        self._intake.submit(events, partial(self._answer_known, answer, size, events))
+        return True
 
-    def _known_answer(self, ids: list[bytes], size: int, done: Done) -> bytes:
+    def _answer_known(
+        self, answer: Answer, size: int, events: Sequence[Queued], error: BaseException | None, _: AbstractSet[str]
+    ) -> None:
         self._room += size
-        error = done.exception()
         if error is None:
-            return whole(202, b'{"ids":["%s"]}' % b'","'.join(ids))
-        assert isinstance(error, Exception)
-        problem = _problem(error, None)
-        return whole(problem.status, problem.body(), TYPE, problem.headers)
+            answer(whole(202, accepted([event.id for event in events])))
+        elif isinstance(error, Exception):
+            problem = _problem(error, None)
+            answer(whole(problem.status, problem.body(), TYPE, problem.headers))
+        else:
+            answer(None)
 
     async def _with_body(self, route: Route, call: Call) -> Reply:
         """Read the body within all bounds; its bytes count until the answer."""
