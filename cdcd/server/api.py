@@ -42,7 +42,6 @@ def make_server(config: Config, dsn: str, waiting: Waiting, wake: Callable[[], N
         waiting,
         intake,
         schedule,
-        largest=config.limits.payload,
         in_flight_bytes=config.limits.in_flight_bytes,
     )
 

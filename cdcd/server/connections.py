@@ -20,12 +20,13 @@ from typing import Any, cast
 from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestHandler
 
-from cdcd.server.replies import MOST_UNREAD
+from cdcd.server.problems import TYPE, Problem
+from cdcd.server.replies import MOST_UNREAD, Reply
 
 KNOWN = 2048  # heads
 LONGEST_HEAD = 4096  # bytes
 MOST_HELD = 64 * 1024  # bytes that may come while a request of the lane is under way, before reading pauses
-_MEANINGFUL = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", "Prefer")
+_MEANINGFUL = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", "Prefer", "Origin")
 
 
 @dataclass(slots=True, frozen=True)
@@ -113,6 +114,13 @@ class Connection(RequestHandler):
                 self._last = (head, len(data) - end)
         self._clean = False
         super().data_received(data)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What is no HTTP is answered as everything else is; aiohttp would make a page of its own, which quotes the request."""
+        problem = Problem(status, "cdcd made a mistake" if status >= 500 else "the request is no HTTP/1.1 that can be read")
+        return Reply(problem.status, problem.body(), TYPE, close=True)
 
     def _idle(self, lane: Lane) -> bool:
         """Whether aiohttp waits for a next request."""

@@ -30,6 +30,11 @@ class Reply(web.StreamResponse):
         self._more = headers
         self._keeps = not close
 
+    def add(self, headers: Mapping[str, str]) -> None:
+        """Give it further headers."""
+        if headers:
+            self._more = {**(self._more or {}), **headers}
+
     @property
     def status(self) -> int:
         return self._code

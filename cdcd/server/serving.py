@@ -3,7 +3,8 @@
 The rules:
 - it starts last and stops first; nothing that a client does ends the daemon;
 - a client gets `READ_TIMEOUT` seconds for a body, `IDLE` seconds for the next request, and one of `MOST_CONNECTIONS` connections;
-- the bodies being read and queued take at most `limits.in_flight_bytes` in all; beyond that the answer is 503, try again;
+- a body has at most `server.body` bytes; those that have come and are being queued take at most `limits.in_flight_bytes` in all, and beyond
+  that the answer is 503, try again;
 - who asks is found out before the body is read, and no token or body is ever logged.
 """
 
@@ -12,6 +13,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
@@ -24,6 +26,7 @@ from cdcd.event import Queued
 from cdcd.server import spacecloud
 from cdcd.server.auth import Tokens
 from cdcd.server.connections import Answer, Connection, Connections, Known, Lane
+from cdcd.server.cors import Cors
 from cdcd.server.events import Events, accepted
 from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
@@ -40,7 +43,6 @@ IDLE = 75.0  # seconds for the next request, its headers included
 MOST_CONNECTIONS = 2000
 LONGEST_HEADER = 16 * 1024  # bytes of one header, and of the request's line
 MOST_HEADERS = 100
-BESIDE_PAYLOAD = 64 * 1024  # bytes of a body beyond those of one event's data
 STOP_WITHIN = 5.0  # seconds that a stop waits for requests under way
 
 _quiet = logging.getLogger("cdcd.server.http")  # what aiohttp says of requests that are no HTTP, with their remains
@@ -62,12 +64,12 @@ class Server:
         intake: Intake,
         schedule: Schedule,
         *,
-        largest: int,
         in_flight_bytes: int,
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
-        """`largest` is `limits.payload`; `intake` and `schedule` are closed at the end."""
+        """`intake` and `schedule` are closed at the end."""
         self.address = address
+        self._cors = Cors(address.cors)
         self._table = table
         self._tokens = tokens
         self._events = events
@@ -75,7 +77,7 @@ class Server:
         self._intake = intake
         self._schedule = schedule
         self._lane = Lane("POST", "/v1/events", self._take_known)
-        self._largest = largest + BESIDE_PAYLOAD
+        self._largest = address.body
         self._room = max(in_flight_bytes, self._largest)
         self._most_connections = most_connections
         self._runner: web.ServerRunner | None = None
@@ -112,7 +114,7 @@ class Server:
                 hint="stop what listens there (another cdcd?), or set server.listen to another address",
             ) from error
         self._runner = runner
-        self.address = Address(host, runner.addresses[0][1])
+        self.address = replace(self.address, port=runner.addresses[0][1])
         log.info("server.listening", host=host, port=self.address.port)
 
     async def stop(self) -> None:
@@ -132,10 +134,13 @@ class Server:
         route: Route | None = None
         reply: Reply
         try:
-            route, parameters = self._table.find(request.method, request.rel_url.raw_path)
-            claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
-            call = Call(request, claims, parameters)
-            reply = await (self._with_body(route, call) if route.body else route.handler(call))
+            if (allowed := self._cors.preflight(request.method, request.headers)) is not None:
+                reply = Reply(200, b"{}", headers=allowed)
+            else:
+                route, parameters = self._table.find(request.method, request.rel_url.raw_path)
+                claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
+                call = Call(request, claims, parameters)
+                reply = await (self._with_body(route, call) if route.body else route.handler(call))
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered, and told when it is a mistake of ours
             problem = _problem(error, route)
             close = request.can_read_body and not request.content.is_eof()  # what is left of the body is not read
@@ -143,6 +148,7 @@ class Server:
                 reply = spacecloud.error_reply(problem, close=close)
             else:
                 reply = Reply(problem.status, problem.body(), TYPE, problem.headers, close=close)
+        reply.add(self._cors.headers(request.headers))
         if isinstance(request.protocol, Connection):
             request.protocol.handled(request, reply.status < 400)
         return reply
@@ -182,10 +188,11 @@ class Server:
         length = request.content_length
         if length is not None and length > self._largest:
             raise self._too_large()
-        taken = self._take(length or 0)
+        taken = 0
         try:
             if content.is_eof():
                 call.body = await content.read()
+                taken = self._take(len(call.body))
             else:
                 if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
                     request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -197,8 +204,7 @@ class Server:
                         size += len(part)
                         if size > self._largest:
                             raise self._too_large()
-                        if size > taken:
-                            taken += self._take(size - taken)
+                        taken += self._take(len(part))
                 call.body = b"".join(parts)
             return await route.handler(call)
         except TimeoutError:
@@ -215,13 +221,15 @@ class Server:
         return size
 
     def _too_large(self) -> Problem:
-        return Problem(413, f"the body has more than {self._largest} bytes (limits.payload and {BESIDE_PAYLOAD})")
+        return Problem(413, f"the body has more than {self._largest} bytes (server.body)")
 
 
 def _problem(error: Exception, route: Route | None) -> Problem:
     """What is answered when a request raised this."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, ConnectionError):
+        return Problem(400, "the client is gone")  # nobody reads it
     if isinstance(error, RowRefused):
         return Problem(422, "nothing was queued", [Reason(f"the event store refuses it: {error}")])
     if isinstance(error, TransientError):

@@ -17,7 +17,7 @@ from cdcd.server.intake import Intake
 from cdcd.server.queueing import Queueing
 from cdcd.server.routes import Route, Table
 from cdcd.server.rules import Rule, Rules
-from cdcd.server.serving import BESIDE_PAYLOAD, Server
+from cdcd.server.serving import Server
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
@@ -29,6 +29,7 @@ from tests.integration.server.talking import api, token
 from tests.postgres import Database
 
 KEY = Secret(b"k" * 32, "k")
+LARGEST = 70_000  # bytes of a body
 
 
 class Nobody:
@@ -55,14 +56,13 @@ def make(
     queueing = Queueing("shop", Rules({"A": Rule(None, None)}), intake, waiting, SystemClock(), 4096)
     events = Events(queueing, schedule)
     server = Server(
-        Address("127.0.0.1", port),
+        Address("127.0.0.1", port, body=LARGEST, cors=("https://shop.example.com",)),
         Table.of([Route("POST", "/v1/events", events.queue, body=True)]),
         Tokens((KEY,), "shop", SystemClock()),
         events,
         waiting,
         intake,
         schedule,
-        largest=4096,
         in_flight_bytes=in_flight_bytes,
         most_connections=most_connections,
     )
@@ -102,7 +102,7 @@ BODY = b'{"type": "A", "delay": "1h"}'
 
 async def test_bodies_connections_and_headers_are_bounded(database: Database) -> None:
     await migrate(database.dsn, "cdcd", "shop")
-    server, failures = make(database.dsn, most_connections=3, in_flight_bytes=4096 + BESIDE_PAYLOAD)
+    server, failures = make(database.dsn, most_connections=3, in_flight_bytes=LARGEST)
     await server.start()
     port = server.address.port
     try:
@@ -114,6 +114,8 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
         assert (await exchange(port, chunked + b"zz\r\n"))[9:12] == b"400"
         assert (await exchange(port, request(BODY, "X: " + "x" * 20_000)))[9:12] == b"400"
         assert (await exchange(port, request(BODY, *(f"X{n}: 1" for n in range(150)))))[9:12] == b"400"
+        page = await exchange(port, request(BODY, "X: " + "x" * 20_000))
+        assert b"Content-Type: application/problem+json\r\n" in page
         assert (await exchange(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"))[9:12] == b"400"
         expecting = request(BODY, "Expect: 100-continue")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -123,9 +125,12 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
         await close(writer)
 
-        # Half of a body that never ends takes its share of the room; who comes then is asked to come again.
+        # What is only announced takes no room. What has come of a body that never ends does; who comes then is asked to come again.
         first = await asyncio.open_connection("127.0.0.1", port)
-        first[1].write(request(b"x" * 100, length=4096 + BESIDE_PAYLOAD))
+        first[1].write(request(b"x", length=LARGEST))
+        while not (await exchange(port, request(BODY))).startswith(b"HTTP/1.1 202 "):
+            pass  # those before are still being closed
+        first[1].write(b"x" * (LARGEST - 10))
         while (head := await exchange(port, request(BODY))).startswith(b"HTTP/1.1 202 "):
             pass
         assert head.startswith(b"HTTP/1.1 503 ")
@@ -138,6 +143,30 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
             await close(each[1])
     finally:
         await server.stop()
+        await server.stop()
+    assert failures == []
+
+
+async def test_pages_of_named_origins_may_call(database: Database) -> None:
+    await migrate(database.dsn, "cdcd", "shop")
+    server, failures = make(database.dsn)
+    await server.start()
+    port, ours, theirs = server.address.port, "Origin: https://shop.example.com", "Origin: https://evil.example.com"
+    asking = ("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type")
+    preflight = "OPTIONS /v1/events HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n"
+    try:
+        head = await exchange(port, (preflight % "\r\n".join((ours, *asking))).encode())
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"Access-Control-Allow-Origin: https://shop.example.com\r\n" in head
+        assert b"Access-Control-Allow-Headers: authorization,content-type\r\n" in head
+        assert (await exchange(port, (preflight % "\r\n".join((theirs, *asking))).encode())).startswith(b"HTTP/1.1 405 ")
+        for _ in range(3):  # also when its head is known
+            head = await exchange(port, request(BODY, ours))
+            assert head.startswith(b"HTTP/1.1 202 ")
+            assert b"Access-Control-Allow-Origin: https://shop.example.com\r\nVary: Origin\r\n" in head
+        assert b"Access-Control-Allow-Origin" not in await exchange(port, request(BODY, theirs))
+        assert b"Access-Control-Allow-Origin" in await exchange(port, request(b"{", ours))
+    finally:
         await server.stop()
     assert failures == []
 
