@@ -290,7 +290,6 @@ class ReplicationSource:
                             self._boundary(message)
                     elif kind == KEEPALIVE:
                         self._keepalive(int.from_bytes(frame[1:9], "big"))
-            failpoints.hit("source.matched")
             await self._offer()
             settled = self._progress.settled
             if settled - self._recorded >= IDLE_STEP or settled >= self._confirm_from:
@@ -407,6 +406,7 @@ class ReplicationSource:
         deliveries = self._matching.waiting
         if not deliveries:
             return
+        failpoints.hit("source.matched")
         if self._look_up_to:
             again = [each for each in deliveries if each.event.position <= self._look_up_to]
             if again:

@@ -75,13 +75,13 @@ async def test_a_stale_position_causes_no_storm(database: Database) -> None:
 
 @pytest.mark.matrix
 async def test_a_paused_reader_is_not_timed_out(database: Database) -> None:
-    """With wal_sender_timeout 1 s a reader that does not read for 3 s stays, and then gets every row."""
+    """With wal_sender_timeout 2 s a reader that does not read for 4 s stays, and then gets every row."""
     database.execute(TABLE)
     name = await prepare(database)
-    dsn = make_conninfo(database.dsn, options="-c wal_sender_timeout=1s")
+    dsn = make_conninfo(database.dsn, options="-c wal_sender_timeout=2s")
     stream = await ReplicationStream.connect(dsn, name, ["cdcd"])
     await asyncio.to_thread(database.execute, "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 50000) i")
-    await eventually(database, "SELECT reply_time > backend_start + interval '3 s' FROM pg_stat_replication")
+    await eventually(database, "SELECT reply_time > backend_start + interval '4 s' FROM pg_stat_replication")
     found = Reading(database, name, "cdcd", stream)
     assert len(await found.changes()) == 50_000
     await stream.close()
