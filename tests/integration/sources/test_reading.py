@@ -33,7 +33,6 @@ async def test_changes_become_deliveries(database: Database) -> None:
         await it.until(lambda: parse_lsn(it.confirmed()) > found[-1].event.position, "the confirmation")
 
 
-@pytest.mark.matrix
 async def test_a_transaction_that_is_cut_in_the_middle_is_offered_once(database: Database) -> None:
     """Every change of it once and in order, however often the connection breaks inside it."""
     database.execute(ITEMS)
@@ -175,7 +174,6 @@ async def test_a_new_connection_confirms_nothing_that_is_unsettled(database: Dat
         assert parse_lsn(it.confirmed()) < one.event.position
 
 
-@pytest.mark.matrix
 async def test_a_full_pipeline_pauses_reading_and_keeps_the_connection(database: Database) -> None:
     """With wal_sender_timeout 2 s the same connection is there after 5 s, and everything arrives."""
     database.execute(ITEMS)
