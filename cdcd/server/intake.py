@@ -119,7 +119,8 @@ class Intake:
             soon = (self._clock.now() + LOOK_EVERY) * 1e6
             if any(event.due <= soon for event in events):
                 self._wake()
-            _tell(units, None, new)
+            # The next group goes to the store first: that works while these are answered.
+            asyncio.get_running_loop().call_soon(_tell, units, None, new)
 
 
 def _tell(units: Iterable[_Unit], error: BaseException | None, new: AbstractSet[str] = frozenset()) -> None:
