@@ -48,7 +48,7 @@ def events_of(answer: Answer, now: int) -> list["Incoming | Malformed"]:
     try:
         if is_cloudevent(answer.headers):
             _whole(answer)
-            return read(answer.headers, answer.body)
+            return read(answer.headers, answer.body, now)
         if answer.cut:
             return [Malformed(_CUT)] if _begins_with_events(answer.body) else []
         try:

@@ -22,7 +22,7 @@ from typing import TypeVar
 import orjson
 
 from cdcd.config.quantities import duration
-from cdcd.config.types import custom_type, reserved
+from cdcd.config.types import LAST_RESORT, custom_type, reserved
 from cdcd.server.problems import Problem, Reasons
 from cdcd.triggers import cloudevents
 from cdcd.triggers.cloudevents import BATCH, STRUCTURED, VERSION_HEADER, Incoming, Malformed
@@ -35,7 +35,7 @@ LONGEST_KEY = 400
 LONGEST_NAME = 50  # of a member that is not known, to be repeated in an answer
 MOST_UNKNOWN = 20  # of these, told of one event
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
-SPACE_CLOUD = ("type", "payload", "delay", "timestamp", "options", "isSynchronous", "key", "id")
+_KNOWN = frozenset(OWN)
 T = TypeVar("T")
 _seconds = lru_cache(1024)(duration)  # an application has few of them
 _SHAPE = bytes(
@@ -61,7 +61,7 @@ def read_events(headers: Mapping[str, str], body: bytes, now: int, reasons: Reas
     """
     kind = media(headers.get("content-type", ""))
     if VERSION_HEADER in headers or kind in (STRUCTURED, BATCH):
-        return _cloudevents(headers, body, "/data" if kind in (STRUCTURED, BATCH) else "", kind == BATCH, reasons)
+        return _cloudevents(headers, body, now, "/data" if kind in (STRUCTURED, BATCH) else "", kind == BATCH, reasons)
     if kind and kind not in ("application/json", "text/json") and not kind.endswith("+json"):
         raise Problem(415, "the body must be JSON: application/json, or a CloudEvent in any of its forms")
     return read_json(body, now, reasons)
@@ -81,15 +81,17 @@ def read_json(body: bytes, now: int, reasons: Reasons) -> list[Asked]:
 
 def read_space_cloud(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | None:
     """One event as Space Cloud's clients write it. None when something is wrong, which `reasons` then has."""
-    event = _object(value, SPACE_CLOUD, pointer, reasons)
-    if event is None:
+    if not isinstance(value, dict):
+        reasons.add("an event is an object", pointer)
         return None
+    event: dict[str, object] = value  # with whatever else its clients write
     before = reasons.count
     due: int | None = None
     if (stamp := event.get("timestamp")) not in (None, ""):
-        if isinstance(stamp, int) and not isinstance(stamp, bool):
-            due = stamp * 1000  # milliseconds, as its documentation says
-            if not 0 <= stamp < 250_000_000_000_000:
+        if (milliseconds := _number(stamp)) is not None:  # as its documentation says
+            if 0 <= milliseconds < 220_000_000_000_000:  # the year 8941
+                due = round(milliseconds * 1000)
+            else:
                 reasons.add("must be a time as in RFC 3339, or milliseconds since 1970", f"{pointer}/timestamp")
         else:
             due = _moment(stamp, f"{pointer}/timestamp", reasons)
@@ -127,9 +129,9 @@ def _bounded(events: list[T]) -> list[T]:
     return events
 
 
-def _cloudevents(headers: Mapping[str, str], body: bytes, member: str, batch: bool, reasons: Reasons) -> list[Asked]:
+def _cloudevents(headers: Mapping[str, str], body: bytes, now: int, member: str, batch: bool, reasons: Reasons) -> list[Asked]:
     try:
-        found = cloudevents.read(headers, body)
+        found = cloudevents.read(headers, body, now)
     except (Malformed, ValueError, RecursionError) as error:
         raise Problem(400, f"the body is no CloudEvent: {error}") from None
     if not found:
@@ -147,11 +149,11 @@ def _cloudevents(headers: Mapping[str, str], body: bytes, member: str, batch: bo
 def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | None:
     if isinstance(value, dict) and "specversion" in value:
         try:
-            return Asked(cloudevents.of_attributes(value), pointer, "/data")
+            return Asked(cloudevents.of_attributes(value, now), pointer, "/data")
         except Malformed as error:
             reasons.add(str(error), pointer)
             return None
-    event = _object(value, OWN, pointer, reasons)
+    event = _object(value, pointer, reasons)
     if event is None:
         return None
     before = reasons.count
@@ -180,28 +182,25 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
     return Asked(made, pointer, "/" + member) if made and reasons.count == before else None
 
 
-def _object(value: object, members: tuple[str, ...], pointer: str, reasons: Reasons) -> dict[str, object] | None:
+def _object(value: object, pointer: str, reasons: Reasons) -> dict[str, object] | None:
     if not isinstance(value, dict):
         reasons.add("an event is an object", pointer)
         return None
-    if not value.keys() <= _SETS[members]:
-        unknown = [name for name in value if name not in _SETS[members]]
+    if not value.keys() <= _KNOWN:
+        unknown = [name for name in value if name not in _KNOWN]
         for name in unknown[:MOST_UNKNOWN]:
-            reasons.add("" if reasons.full else _unknown(name, members), pointer)
+            reasons.add("" if reasons.full else _unknown(name), pointer)
         if (more := len(unknown) - MOST_UNKNOWN) > 0:
             reasons.add(f"there are {more} more members that are not known", pointer, times=more)
     return value
 
 
-def _unknown(name: str, members: tuple[str, ...]) -> str:
+def _unknown(name: str) -> str:
     """To look for what was meant costs time that grows with the name's length."""
     if len(name) > LONGEST_NAME or not name.isprintable():
         return "there is no member of that name"
-    close = get_close_matches(name, members, n=1)
+    close = get_close_matches(name, OWN, n=1)
     return f"there is no member {name}" + (f"; did you mean {close[0]}?" if close else "")
-
-
-_SETS: Mapping[tuple[str, ...], frozenset[str]] = {OWN: frozenset(OWN), SPACE_CLOUD: frozenset(SPACE_CLOUD)}
 
 
 def _made(event: Mapping[str, object], payload: object, due: int | None, pointer: str, reasons: Reasons) -> Incoming | None:
@@ -210,8 +209,8 @@ def _made(event: Mapping[str, object], payload: object, due: int | None, pointer
         reasons.add("is missing" if kind is None else "must be text that is not empty", f"{pointer}/type")
         return None
     identity, subject, key = event.get("id"), event.get("subject"), event.get("key")
-    if isinstance(key, int) and not isinstance(key, bool):
-        key = str(key)  # an identifier, more often than not
+    if isinstance(key, int | orjson.Fragment) and not isinstance(key, bool):
+        key = _digits(key)  # an identifier, more often than not
     if identity is not None:
         identity = _text(identity, LONGEST_ID, f"{pointer}/id", reasons)
         if not identity:
@@ -241,6 +240,12 @@ def _text(value: object, longest: int, pointer: str, reasons: Reasons) -> str:
     return value
 
 
+def _digits(number: int | orjson.Fragment) -> object:
+    """A whole number as text, also one that was kept as it was written."""
+    digits = orjson.dumps(number).decode()
+    return digits if digits.lstrip("-").isdigit() else number
+
+
 def _moment(value: object, pointer: str, reasons: Reasons) -> int | None:
     try:
         return cloudevents.moment(value, "it")
@@ -265,6 +270,8 @@ def type_problem(kind: str) -> str:
         custom_type(kind)
     except ValueError as error:
         return str(error) if reserved(kind) and len(kind) <= 100 and kind.isprintable() else _TYPE_RULE
+    if kind.startswith(LAST_RESORT):
+        return f"{LAST_RESORT} and a trigger's name says that a delivery has failed: cdcd queues it, and others only when `events` names it"
     return ""
 
 

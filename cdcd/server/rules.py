@@ -1,7 +1,8 @@
 """What may be queued, and by whom: the types that exist, their JSON Schemas and their `allow` conditions, compiled once.
 
 The rules:
-- a type exists when `events` names it or an enabled trigger wants it;
+- a type exists when `events` names it or an enabled trigger wants it; a last resort (`dlq_NAME`) only when `events` does, since it
+  says that a delivery has failed, and that says cdcd;
 - schemas are of draft 2020-12; what a `$ref` names must be in the schema itself: nothing is ever fetched;
 - whatever comes in, checking it takes time in proportion to its size: patterns are matched by an engine that never goes back (so it
   has no look-around and no back-references);
@@ -16,6 +17,7 @@ from itertools import islice
 from jsonschema_rs import Draft202012Validator, RegexOptions, ValidationError
 
 from cdcd.config.model import Config, CustomType, Kind
+from cdcd.config.types import LAST_RESORT
 from cdcd.errors import ConfigError, EventError
 from cdcd.server.problems import Reasons
 from cdcd.triggers.expressions import BadExpression, Expression
@@ -85,6 +87,7 @@ def compile_rules(config: Config) -> Rules:
         for trigger in config.triggers.values()
         if trigger.enabled and trigger.kind is Kind.CUSTOM
         for kind in trigger.types
+        if not kind.startswith(LAST_RESORT)
     }
     for event in config.events.values():
         mine: list[tuple[str, str]] = []

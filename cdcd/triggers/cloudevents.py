@@ -3,6 +3,7 @@
 The rules:
 - structured, batched or binary mode are told apart by the headers alone;
 - the event's own `id` does not become a delivery's: who takes it in decides what it counts for;
+- `time` says when it happened, and schedules nothing: one that is still to come is taken for now;
 - `data` stays exactly what it was, numbers of any length too; what is not JSON becomes a JSON string.
 """
 
@@ -56,32 +57,35 @@ def is_cloudevent(headers: Mapping[str, str]) -> bool:
     return VERSION_HEADER in headers or media_type(headers.get("content-type", "")) in (STRUCTURED, BATCH)
 
 
-def read(headers: Mapping[str, str], body: bytes) -> list["Incoming | Malformed"]:
-    """The events of a message that `is_cloudevent`, in order. Raises Malformed when it cannot be taken apart at all."""
+def read(headers: Mapping[str, str], body: bytes, now: int) -> list["Incoming | Malformed"]:
+    """The events of a message that `is_cloudevent`, in order. `now` is microseconds since the Unix epoch.
+
+    Raises Malformed when it cannot be taken apart at all.
+    """
     kind = media_type(headers.get("content-type", ""))
     if kind == STRUCTURED:
-        return [_attempt(parse(body))]
+        return [_attempt(parse(body), now)]
     if kind == BATCH:
         batch = parse(body)
         if not isinstance(batch, list):
             raise Malformed("a batch of CloudEvents is a JSON array")
-        return [_attempt(each) for each in batch]
+        return [_attempt(each, now) for each in batch]
     attributes: dict[str, object] = {
         name[len(PREFIX) :]: unquote(value) for name, value in headers.items() if name.startswith(PREFIX)
     }
     if body:
         attributes["data"] = _content(headers.get("content-type", ""), body)
-    return [_attempt(attributes)]
+    return [_attempt(attributes, now)]
 
 
-def _attempt(attributes: object) -> "Incoming | Malformed":
+def _attempt(attributes: object, now: int) -> "Incoming | Malformed":
     try:
-        return of_attributes(attributes)
+        return of_attributes(attributes, now)
     except Malformed as error:
         return error
 
 
-def of_attributes(attributes: object) -> Incoming:
+def of_attributes(attributes: object, now: int) -> Incoming:
     """One event from its attributes and `data`, as the JSON format has them. Raises Malformed."""
     if not isinstance(attributes, dict):
         raise Malformed("a CloudEvent is a JSON object")
@@ -106,7 +110,7 @@ def of_attributes(attributes: object) -> Incoming:
         required(attributes, "source"),
         text(attributes, "subject"),
         None if key is None else str(key),
-        None if time is None else moment(time, "time"),
+        None if time is None else min(moment(time, "time"), now),
         extensions or None,
     )
 

@@ -46,8 +46,13 @@ def attributes(delivery: Delivery) -> list[tuple[str, str]]:
     if event.subject:
         found.append(("ce-subject", _header(event.subject)))
     found.append(("ce-time", rfc3339(event.time).decode()))
-    found += ((f"ce-{name}", _header(str(value))) for name, value in (event.extensions or {}).items())
+    found += ((f"ce-{name}", _header(_text(value))) for name, value in (event.extensions or {}).items())
     return found
+
+
+def _text(value: str | int) -> str:
+    """An attribute's value in CloudEvents' canonical form (1.0, 3.1)."""
+    return ("false", "true")[value] if isinstance(value, bool) else str(value)
 
 
 def hasura(delivery: Delivery, max_retries: int) -> bytes:

@@ -79,8 +79,8 @@ async def test_what_is_refused_comes_with_every_reason(tmp_path: Path, database:
             assert got.headers["Content-Type"] == "application/problem+json"
             assert [(each["pointer"], each["detail"].partition(":")[0][:40]) for each in got.json["errors"]] == [
                 ("/5/delay", "a duration needs a unit"),
-                ("/0/data", "'id' is a required property"),
-                ("/0/data/n", "'x' is not of type 'integer'"),
+                ("/0/data", '"id" is a required property'),
+                ("/0/data/n", 'it is not of type "integer"'),
                 ("/1/type", "there is no type NONE"),
                 ("/2/type", "events of this type come from their sour"),
                 ("/3/data", "the token and the payload do not satisfy"),

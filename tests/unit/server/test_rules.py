@@ -42,6 +42,12 @@ def test_which_types_exist(tmp_path: Path) -> None:
     assert not known.known("UNWANTED")
 
 
+def test_a_last_resort_is_queued_by_others_only_when_it_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(BASE.replace("type: WANTED", "type: [dlq_ship, dlq_mine]") + "  dlq_mine:\n")
+    assert compile_rules(load(path, {}, None, rules.mistakes_of)).types == ("FREE", "dlq_mine")
+
+
 def test_a_schema_tells_every_violation(tmp_path: Path) -> None:
     schema = "{type: object, required: [id], properties: {id: {type: integer}, a/b: {$ref: '#/$defs/t'}}, $defs: {t: {type: string}}}"
     known = made(tmp_path, f"  A: {{schema: {schema}}}\n")

@@ -9,17 +9,18 @@ from cdcd.triggers.cloudevents import Incoming, Malformed, is_cloudevent, read
 
 BATCH = {"content-type": "application/cloudevents-batch+json"}
 STRUCTURED = {"content-type": "Application/CloudEvents+JSON; charset=utf-8"}
+NOW = 1_800_000_000_000_000  # microseconds
 EVENT: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "/s", "type": "a.b"}
 
 
 def one(headers: dict[str, str], body: bytes) -> Incoming:
-    (found,) = read(headers, body)
+    (found,) = read(headers, body, NOW)
     assert isinstance(found, Incoming)
     return found
 
 
 def structured(**attributes: Any) -> Incoming | Malformed:
-    (found,) = read(STRUCTURED, json.dumps(EVENT | attributes).encode())
+    (found,) = read(STRUCTURED, json.dumps(EVENT | attributes).encode(), NOW)
     return found
 
 
@@ -53,18 +54,18 @@ def test_binary_reads_headers_and_body() -> None:
     assert one(headers, b"").data == b"null"
     assert one({**headers, "content-type": "application/vnd.x+json"}, b"[1]").data == b"[1]"
     with pytest.raises(Malformed, match="neither JSON nor text"):
-        read(headers, b"\xff")
+        read(headers, b"\xff", NOW)
     with pytest.raises(Malformed, match="not JSON"):
-        read({**headers, "content-type": "application/json"}, b"{")
+        read({**headers, "content-type": "application/json"}, b"{", NOW)
 
 
 def test_each_of_a_batch_stands_for_itself() -> None:
-    good, bad, odd = read(BATCH, json.dumps([EVENT, EVENT | {"type": "DB_INSERT"}, 7]).encode())
+    good, bad, odd = read(BATCH, json.dumps([EVENT, EVENT | {"type": "DB_INSERT"}, 7]).encode(), NOW)
     assert isinstance(good, Incoming)
     assert isinstance(bad, Malformed)
     assert isinstance(odd, Malformed)
     with pytest.raises(Malformed, match="array"):
-        read(BATCH, b"{}")
+        read(BATCH, b"{}", NOW)
 
 
 def test_base64_data_stays_text() -> None:
@@ -107,10 +108,17 @@ def test_what_is_malformed_says_why(attributes: dict[str, Any], why: str) -> Non
 @pytest.mark.parametrize("body", [b"", b"[" * 100_000, b'{"data":NaN}', b"\xff"])
 def test_what_is_no_json_is_refused_whole(body: bytes) -> None:
     with pytest.raises(Malformed, match="not JSON"):
-        read(STRUCTURED, body)
+        read(STRUCTURED, body, NOW)
 
 
 def test_data_nested_too_deeply_is_refused() -> None:
     body = json.dumps(EVENT)[:-1].encode() + b',"data":' + b"[" * 300 + b"]" * 300 + b"}"
-    (found,) = read(STRUCTURED, body)
+    (found,) = read(STRUCTURED, body, NOW)
     assert isinstance(found, Malformed)
+
+
+def test_a_time_to_come_is_now() -> None:
+    for time, kept in (("2026-01-01T00:00:00Z", 1_767_225_600_000_000), ("2050-01-01T00:00:00Z", NOW)):
+        found = structured(time=time)
+        assert isinstance(found, Incoming)
+        assert found.time == kept

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd.event import Delivery, Event
-from cdcd.triggers.payload import envelope, rfc3339
+from cdcd.triggers.payload import attributes, envelope, rfc3339
 
 TEXT = st.text(st.characters(codec="utf-8"))
 ID = "0193585d-2b80-8abc-9abc-0123456789ab"
@@ -56,6 +56,12 @@ def test_times(moment: datetime) -> None:
 )
 def test_times_to_the_microsecond(microseconds: int, text: bytes) -> None:
     assert rfc3339(microseconds) == text
+
+
+def test_extensions_in_headers_have_their_canonical_form() -> None:
+    event = Event("A", "s", "", "", 0, b"null", extensions={"flag": True, "off": False, "count": 3, "word": "é"})
+    headers = dict(attributes(Delivery("id", "t", event, None)))
+    assert (headers["ce-flag"], headers["ce-off"], headers["ce-count"], headers["ce-word"]) == ("true", "false", "3", "%C3%A9")
 
 
 def test_the_official_library_reads_it() -> None:
