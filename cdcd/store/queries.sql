@@ -373,7 +373,7 @@ SELECT wake();
 
 -- name: store_known
 -- Where a store of files was and on which device, when it was last looked at whole; and its mounts.
-SELECT root, device, mounts, mount_devices FROM stores WHERE name = $1::text;
+SELECT root, device, mounts, mount_devices, moving FROM stores WHERE name = $1::text;
 
 -- name: store_seen
 -- A store of files has been looked at whole.
@@ -383,6 +383,10 @@ ON CONFLICT (name) DO UPDATE SET root = excluded.root, device = excluded.device,
 -- name: store_mounts
 -- The mounts of a store of files.
 UPDATE stores SET mounts = $2::bytea[], mount_devices = $3::bigint[] WHERE name = $1::text;
+
+-- name: store_moving
+-- The renames of directories in a store of files that are not yet kept whole: old path, new path, and so on.
+UPDATE stores SET moving = $2::bytea[] WHERE name = $1::text;
 
 -- name: store_accept
 -- Whatever is in a store of files at the next look is what it holds.

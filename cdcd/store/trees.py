@@ -20,11 +20,13 @@ _pack = _ENTRY.pack
 
 @dataclass(slots=True, frozen=True)
 class Known:
-    """A store that has been looked at whole: where it was and on which device, and the devices of its mounts."""
+    """A store that has been looked at whole: where it was and on which device, the devices of its mounts, and renames of
+    directories, old path to new, of which only the first half is kept."""
 
     root: bytes
     device: int
     mounts: Mapping[bytes, int]
+    moving: Mapping[bytes, bytes]
 
 
 ACCEPTED = -1  # the device of a store whose directory, whatever is in it, somebody has said to be the one
@@ -41,8 +43,9 @@ class Trees:
         rows = await self._session.fetch("store_known", store)
         if not rows:
             return None
-        root, device, mounts, devices = rows[0]
-        return Known(bytes(root), device, {bytes(path): number for path, number in zip(mounts, devices, strict=True)})
+        root, device, mounts, devices, names = rows[0]
+        moving = dict(zip(names[::2], names[1::2], strict=True))
+        return Known(root, device, dict(zip(mounts, devices, strict=True)), moving)
 
     async def entries(self, store: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
         """All of them, in pages: path and packed entry."""
@@ -98,6 +101,11 @@ def seen(store: str, root: bytes, device: int) -> Effect:
 def mounted(store: str, mounts: Mapping[bytes, int]) -> Effect:
     """The statement that keeps the devices of a store's mounts."""
     return Effect("store_mounts", (store, byteas(list(mounts)), bigints(list(mounts.values()))))
+
+
+def moving(store: str, renames: Mapping[bytes, bytes]) -> Effect:
+    """The statement that keeps which renames are not kept whole."""
+    return Effect("store_moving", (store, byteas([path for rename in renames.items() for path in rename])))
 
 
 def accepted(store: str) -> Effect:

@@ -24,9 +24,10 @@ from cdcd.lifecycle import Failed, Tasks
 from cdcd.sources.files.hints import Hint, Hints, Wait
 from cdcd.sources.files.looking import Identity, Looked, Looker, RootGone
 from cdcd.sources.files.matching import Matching
-from cdcd.sources.files.tree import Difference, Moves, Tree, is_dir, moves
+from cdcd.sources.files.settling import commits, renamed, resume
+from cdcd.sources.files.tree import Difference, Tree, is_dir, moves
 from cdcd.sources.files.watching import Watcher, watcher
-from cdcd.store.trees import ACCEPTED, Trees, emptied, kept, mounted, seen
+from cdcd.store.trees import ACCEPTED, Trees, emptied, kept, mounted, moving, seen
 from cdcd.store.writer import Effect
 from cdcd.triggers.trigger import Trigger
 
@@ -88,6 +89,7 @@ class FilesSource:
         self._watcher: Watcher | None = None
         self._root: Identity | None = None
         self._stored: dict[str, int] = {}  # mounts, as the store has them
+        self._moving: dict[str, str] = {}  # renames that a crash has left half kept
         self._missing = ""  # why the store's directory cannot be looked at
         self._told: set[str] = set()  # paths that could not be read
         self._told_unwatched = False
@@ -153,6 +155,7 @@ class FilesSource:
         if known is None:
             return None
         self._stored = {os.fsdecode(path): device for path, device in known.mounts.items()}
+        self._moving = {os.fsdecode(old): os.fsdecode(new) for old, new in known.moving.items()}
         if known.root != os.fsencode(self._store.path):
             self._log.info("files.moved", before=os.fsdecode(known.root))
             return ACCEPTED
@@ -301,6 +304,9 @@ class FilesSource:
                         "files.looked", why=hints.everything, entries=self.tree.count, changed=len(looked.differences)
                     )
                 await self._stage.stage((), (seen(self._store.name, os.fsencode(self._store.path), device),))
+                if self._moving:
+                    await self._stage.stage((), (moving(self._store.name, {}),))
+                    self._moving = {}
                 known, self._looker.trusted = device, True
             if now >= list_at or first:
                 list_at = now + max(self._list_every, SHARE * took)
@@ -369,15 +375,21 @@ class FilesSource:
         todo = list(differences)
         if not todo:
             return
-        moved = await self._in_thread(moves, todo) if len(todo) > BATCH else moves(todo)
-        todo = in_order(todo, moved)
-        start = 0
-        while start < len(todo):
-            part = todo[start : start + BATCH]
-            start += len(part)
+        large = len(todo) > BATCH
+        moved = await self._in_thread(moves, todo) if large else moves(todo)
+        if self._moving:
+            resume(todo, moved, self._moving, self.tree)
+        renames = renamed(todo, moved) if large else {}
+        parts = commits(todo, moved, BATCH)
+        for number, part in enumerate(parts, 1):
             deliveries = self._matching.match(part, moved, int(self._clock.now() * 1_000_000))
-            entries = {os.fsencode(difference.path): difference.new for difference in part}
-            await self._stage.stage(deliveries, kept(self._store.name, entries))
+            effects = kept(self._store.name, {os.fsencode(difference.path): difference.new for difference in part})
+            if renames and number in (1, len(parts)):
+                unfinished = self._moving if number == len(parts) else self._moving | renames
+                effects.append(
+                    moving(self._store.name, {os.fsencode(old): os.fsencode(new) for old, new in unfinished.items()})
+                )
+            await self._stage.stage(deliveries, effects)
             for difference in part:
                 old = difference.old
                 if old is not None and is_dir(old) and (difference.new is None or not is_dir(difference.new)):
@@ -424,13 +436,6 @@ class _Blind:
 
     def close(self) -> None:
         self.unwatched.clear()
-
-
-def in_order(differences: Sequence[Difference], moved: Moves) -> list[Difference]:
-    """What is gone before what has come; a rename's halves next to each other where that can be."""
-    gone = [difference for difference in differences if difference.new is None]
-    come = [difference for difference in differences if difference.new is not None]
-    return gone + come
 
 
 def _nothing(_: str) -> None:

@@ -80,6 +80,10 @@ def same_elsewhere(old: bytes, new: bytes) -> bool:
     return old[0] == 1 == new[0] or still(old, new)
 
 
+def same_inode(one: bytes, other: bytes) -> bool:
+    return one[_STILL:PLAIN] == other[_STILL:PLAIN]
+
+
 @dataclass(slots=True, frozen=True)
 class Difference:
     """A path whose entry differs from the kept one. `quiet`: only its inode's number does, and that says nothing."""

@@ -9,18 +9,20 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from watchdog.observers.polling import PollingObserver
 
 from cdcd.config.model import Existing
 from cdcd.sources.files.hints import Hints
 from cdcd.sources.files.watching import Inotify, Observed, Watcher
-from tests.integration.sources.watched import watched
+from tests.integration.sources.watched import NO_LIMIT, watched
 from tests.postgres import Database
 
 QUEUED = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -364,6 +366,65 @@ async def test_another_mount_of_the_same_files(root: Path, database: Database) -
         root.with_name("kept").rename(root / "d")
         await it.logged("files.root_back")
         await it.nothing(root)
+
+
+# A crash between two commits
+
+
+class Interrupted:
+    """A change of many paths: told up to some commit by a process that dies there, and the rest by the next."""
+
+    def __init__(self, database: Database, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cdcd.sources.files.source.BATCH", 100)
+        self.database, self.root = database, root
+        for number in range(20):
+            (root / "d" / f"{number}").mkdir(parents=True)
+            for name in range(10):
+                (root / "d" / f"{number}" / f"{name}").write_text("x")
+        self.paths = [str(path.relative_to(root)) for path in root.rglob("*")]
+
+    async def data(self, change: Callable[[], object]) -> list[tuple[str, str, dict[str, Any]]]:
+        """Of each event its type, path and data; each told once, over two crashes."""
+        async with watched(self.database, self.root):
+            pass
+        change()
+        told = []
+        for commits in (1, 1, NO_LIMIT):
+            async with watched(self.database, self.root, commits=commits, settle=0.0) as it:
+                if commits < NO_LIMIT:
+                    await it.stage.full.wait()
+                told += it.stage.deliveries
+        return [(d.event.type, d.event.subject, orjson.loads(d.event.data)) for d in told]
+
+
+async def test_a_crash_within_a_rename(root: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both halves of every rename, and what else happened at the same time."""
+    it = Interrupted(database, root, monkeypatch)
+
+    def change() -> None:
+        (root / "d" / "7" / "7").rename(root / "file")
+        (root / "d" / "8" / "8").unlink()
+        (root / "p").mkdir()
+        (root / "d").rename(root / "p" / "e")
+        (root / "p" / "e" / "new").write_text("x")
+
+    told = await it.data(change)
+    renamed = {path: f"p/e{path[1:]}" for path in it.paths} | {"d/7/7": "file"}
+    del renamed["d/8/8"]
+    assert Counter((kind, path) for kind, path, _ in told) == Counter(
+        [("FILE_DELETE", path) for path in it.paths] + [("FILE_CREATE", path) for path in (*renamed.values(), "p", "p/e/new")]
+    )
+    assert {path: data["movedTo"] for _, path, data in told if "movedTo" in data} == renamed
+    assert {data["movedFrom"]: path for _, path, data in told if "movedFrom" in data} == renamed
+    assert database.execute("SELECT moving FROM cdcd.stores") == [([],)]
+
+
+async def test_a_crash_within_a_deletion(root: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the inside out, so that what is left is found."""
+    it = Interrupted(database, root, monkeypatch)
+    told = await it.data(lambda: shutil.rmtree(root / "d"))
+    assert Counter((kind, path) for kind, path, _ in told) == Counter(("FILE_DELETE", path) for path in it.paths)
+    assert database.execute("SELECT count(*) FROM cdcd.trees") == [(0,)]
 
 
 # Programs

@@ -32,18 +32,27 @@ from tests import postgres
 
 EVERY = frozenset({"FILE_CREATE", "FILE_UPDATE", "FILE_DELETE"})
 PATIENCE = 20.0
+NO_LIMIT = 1_000_000
 SCHEMA = "cdcd"
 
 
 @dataclass
 class Stage:
-    """Makes the effects durable, and keeps the deliveries."""
+    """Makes the effects durable, and keeps the deliveries. After `commits` with deliveries nothing is durable any more, as if the
+    process had been killed; `full` is set then."""
 
     recorder: Recorder
+    commits: int = NO_LIMIT
+    full: asyncio.Event = field(default_factory=asyncio.Event)
     deliveries: list[Delivery] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stage(self, deliveries: Sequence[Delivery], effects: Sequence[Effect] = ()) -> None:
+        if deliveries:
+            self.commits -= 1
+        if self.commits < 0:
+            self.full.set()
+            await asyncio.Event().wait()
         await self.recorder.submit([], effects)
         self.deliveries += deliveries
         self.changed.set()
@@ -121,17 +130,19 @@ async def until(test: Callable[[], bool]) -> None:
 async def watched(
     database: postgres.Database, root: Path, *, when: str = "", wait: str = "", types: frozenset[str] = EVERY, **more: Any
 ) -> AsyncIterator[Watched]:
-    """`wait` is the log event to wait for first: by default that everything was looked at. `more` is the store's, or the source's."""
+    """`wait` is the log event to wait for first: by default that everything was looked at, or nothing where `commits` (see Stage)
+    is given. `more` is the store's, or the source's."""
     await migrate(database.dsn, SCHEMA, "shop")
     for_source = {name: more.pop(name) for name in ("watch", "list_every", "glance_every") if name in more}
     more.setdefault("settle", 0.2)
+    limit = more.pop("commits", NO_LIMIT)
     store = Storage("uploads", root, **more)
     trigger = TriggerConfig(
         "files", types, "", (), Webhook("http://a/", "http://a"), kind=Kind.STORAGE, storage="uploads", when=when
     )
     supervisor = Supervisor()
     recorder = Recorder(database.dsn, SCHEMA, "shop", SystemClock(), supervisor.failed, [], lambda _: None)
-    stage = Stage(recorder)
+    stage = Stage(recorder, limit)
     source = FilesSource(
         "shop",
         store,
@@ -150,7 +161,7 @@ async def watched(
         try:
             if wait:
                 await it.logged(wait)
-            else:
+            elif limit == NO_LIMIT:
                 await until(lambda: any(line["event"] in ("files.first_look", "files.looked") for line in logs))
             yield it
         finally:
