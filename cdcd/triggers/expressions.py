@@ -100,7 +100,8 @@ class Expression:
         for flat in flats:
             valid = vocabulary.attributes if flat.root == "event" else vocabulary.members.get(flat.root)
             if valid is not None and flat.member not in valid:
-                raise BadExpression(f"{flat.root} has no '{flat.member}'{_nearest(flat.member, valid)}")
+                beside = f"; write {flat.member} alone" if flat.member in vocabulary.variables else _nearest(flat.member, valid)
+                raise BadExpression(f"{flat.root} has no '{flat.member}'{beside}")
         self.columns_used = frozenset((flat.root, flat.member) for flat in flats if flat.root != "event")
         self._execute: _Execute = program.execute
         self._rewritten = rewritten

@@ -220,6 +220,7 @@ def test_rewriting() -> None:
         (".new.a > 1", "there is no '.new'; did you mean 'new'?"),
         ("new.a == paid", "there is no 'paid'"),
         ("event.tme == 1", "event has no 'tme'; did you mean 'time'?"),
+        ("event.new == 1", "event has no 'new'; write new alone"),
         ("new.a.startWith('x')", "there is no function 'startWith'; did you mean 'startsWith'?"),
         ("lower(new.a) == 'x'", "there is no function 'lower'"),
         ("new.tags.exists(new, new == 1)", "the macro variable 'new' hides the new of the event"),
