@@ -5,6 +5,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import orjson
 
@@ -12,7 +13,7 @@ from cdcd.event import Queued
 from cdcd.server.auth import Claims, require_role
 from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.queueing import LONGEST_WAIT, Queueing
-from cdcd.server.reading import LONGEST_ID, read_events, read_json
+from cdcd.server.reading import LONGEST_IDENTITY, read_events, read_json
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call
 from cdcd.store.scheduled import Found, Schedule, Scheduled
@@ -22,6 +23,7 @@ from cdcd.triggers.payload import rfc3339
 OPERATORS = ("admin", "operator")
 MOST_LISTED, LISTED = 1000, 100
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)  # RFC 7240, 4.3
+_LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _FROM_THE_START = (0, -1)
 
 
@@ -47,14 +49,14 @@ class Events:
         wait = wait_of(call)
         if wait is None:
             taken = await self._queueing.queue(asked, now)
-            return Reply(202, accepted(taken.ids))
+            return Reply(202, accepted(taken.ids, taken.new))
         if len(asked) != 1:
             raise Problem(
                 422, "nothing was queued", [Reason("only a single event can be waited for: leave `Prefer: wait` out")]
             )
         taken, response = await self._queueing.queue_and_wait(asked[0], now, wait)
-        if not taken.new:
-            return Reply(202, accepted(taken.ids))
+        if taken.ids[0] not in taken.new:
+            return Reply(202, accepted(taken.ids, taken.new))
         return Reply(
             200, orjson.dumps({"ids": taken.ids, "result": response}), headers={"Preference-Applied": f"wait={wait:g}"}
         )
@@ -75,7 +77,7 @@ class Events:
         for name in query.keys() - {"limit", "after", "type"}:
             reasons.add(f"there is no parameter {name[:50]!a}", status=422)
         limit = query.get("limit", str(LISTED))
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:9]) <= MOST_LISTED:
+        if not _LIMIT.fullmatch(limit) or int(limit) > MOST_LISTED:
             reasons.add(f"limit must be 1 to {MOST_LISTED}")
         kind = query.get("type", "")
         if "\0" in kind:
@@ -114,9 +116,10 @@ class Events:
         return Reply(200, orjson.dumps({"id": identity, "at": rfc3339(due).decode()}))
 
 
-def accepted(ids: Sequence[str]) -> bytes:
-    """The answer of 202."""
-    return orjson.dumps({"ids": ids})
+def accepted(ids: Sequence[str], new: AbstractSet[str]) -> bytes:
+    """The answer of 202, which tells which of them are not new."""
+    duplicates = [identity for identity in ids if identity not in new]
+    return orjson.dumps({"ids": ids, "duplicates": duplicates} if duplicates else {"ids": ids})
 
 
 def wait_of(call: Call) -> float | None:
@@ -129,7 +132,7 @@ def wait_of(call: Call) -> float | None:
 
 def _identity(call: Call) -> str:
     identity = call.parameters["id"]
-    if len(identity) > LONGEST_ID or "\0" in identity or not identity.isprintable():
+    if len(identity) > LONGEST_IDENTITY or "\0" in identity or not identity.isprintable():
         raise Problem(404, "there is no such event for later")
     return identity
 

@@ -26,7 +26,7 @@ _SCHEMAS: Schema = {
             "data": {"description": "The payload: any JSON. `payload` is the same."},
             "payload": {"description": "Another name for `data`; give one of them."},
             "key": {**_KEY, "description": "Deliveries of one trigger with the same key go one at a time, in order."},
-            "id": {**_ID, "description": "Yours: the same id twice is one event. Left out: one is made."},
+            "id": {**_ID, "description": "Yours: the same id and type twice is one event. Left out: one is made."},
             "delay": {
                 "type": "string",
                 "examples": ["10m"],
@@ -49,9 +49,23 @@ _SCHEMAS: Schema = {
             "time": {**_TIME, "description": "When it happened. It is due at once."},
             "data": {},
         },
-        description="A CloudEvent 1.0. The same id from the same source twice is one event. `partitionkey` is its key.",
+        description="A CloudEvent 1.0. The same id and type from the same source twice is one event. `partitionkey` is its key.",
     ),
-    "Queued": _object(["ids"], {"ids": {"type": "array", "items": {"type": "string"}}}),
+    "Queued": _object(
+        ["ids"],
+        {
+            "ids": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "By which they are known, in the order asked for.",
+            },
+            "duplicates": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Those of them that were queued before; left out when there are none.",
+            },
+        },
+    ),
     "Answered": _object(["ids", "result"], {"ids": {"type": "array", "items": {"type": "string"}}, "result": {}}),
     "Scheduled": _object(
         ["id", "type", "at", "source", "subject", "key", "queuedAt"],
@@ -124,7 +138,7 @@ _WORDS = {
     "403": "The token may not do this.",
     "404": "There is no such thing.",
     "408": "The body did not come in time.",
-    "409": "The event is due and on its way.",
+    "409": "The event is on its way already.",
     "413": "The body, or an event's data, is too large.",
     "415": "The body is of a kind that is not read.",
     "422": "What is asked for cannot be done; every reason is told.",
@@ -235,7 +249,7 @@ _PATHS: Schema = {
                     "It is durable; `result` is the webhook's response to a synchronous one.",
                     _object([], {"result": {}}, additionalProperties=False),
                 ),
-                **_errors(400, 401, 403, 404, 408, 413, 415, 422, 502, 503, 504),
+                **_errors(400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 503, 504),
             },
         }
     },

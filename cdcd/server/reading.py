@@ -30,7 +30,8 @@ from cdcd.triggers.cloudevents import media_type as media
 
 MOST_EVENTS = 10_000  # in one request
 LONGEST_DELAY = 100 * 365 * 86400.0  # seconds
-LONGEST_ID = 200  # characters
+LONGEST_ID = 200  # characters of one that is given
+LONGEST_IDENTITY = 255  # of one by which an event is known
 LONGEST_KEY = 400
 LONGEST_NAME = 50  # of a member that is not known, to be repeated in an answer
 MOST_UNKNOWN = 20  # of these, told of one event
@@ -279,8 +280,12 @@ _TYPE_RULE = "a type is letters, digits and _ . : / -, begins with a letter, and
 
 
 def identity_of(incoming: Incoming) -> str:
-    """The id under which an event that came with one is known. A CloudEvent's is unique only together with its source."""
-    if not incoming.source:
-        return incoming.id
-    identity = f"{incoming.source}#{incoming.id}"
-    return identity if len(identity) <= LONGEST_ID else blake2b(identity.encode(), digest_size=20).hexdigest()
+    """The id under which an event that came with one is known: what it is (type, source, id), so that nobody takes the id of another.
+
+    `TYPE~ID`, or with a source `TYPE~SOURCE~ID`. A type has no `~`, and in what follows it is percent-encoded. What is too long is hashed.
+    """
+    parts = (incoming.source, incoming.id) if incoming.source else (incoming.id,)
+    name = "~".join(part.replace("%", "%25").replace("~", "%7E") if "%" in part or "~" in part else part for part in parts)
+    if len(incoming.type) + 1 + len(name) > LONGEST_IDENTITY:
+        name = blake2b(name.encode(), digest_size=20).hexdigest()
+    return f"{incoming.type}~{name}"

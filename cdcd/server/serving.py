@@ -169,11 +169,11 @@ class Server:
         return True
 
     def _answer_known(
-        self, answer: Answer, size: int, events: Sequence[Queued], error: BaseException | None, _: AbstractSet[str]
+        self, answer: Answer, size: int, events: Sequence[Queued], error: BaseException | None, new: AbstractSet[str]
     ) -> None:
         self._room += size
         if error is None:
-            answer(whole(202, accepted([event.id for event in events])))
+            answer(whole(202, accepted([event.id for event in events], new)))
         elif isinstance(error, Exception):
             problem = _problem(error, None)
             answer(whole(problem.status, problem.body(), TYPE, problem.headers))

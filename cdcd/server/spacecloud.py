@@ -35,7 +35,9 @@ class SpaceCloud:
         if not asked.synchronous:
             await self._queueing.queue((asked,), now)
             return Reply(200, b"{}")
-        _, response = await self._queueing.queue_and_wait(asked, now, wait_of(call) or LONGEST_WAIT)
+        taken, response = await self._queueing.queue_and_wait(asked, now, wait_of(call) or LONGEST_WAIT)
+        if taken.ids[0] not in taken.new:
+            raise Problem(409, "an event of this id was queued before, and its answer is not kept", more={"id": taken.ids[0]})
         return Reply(200, orjson.dumps({"result": response}))
 
     async def admin_queue(self, call: Call) -> Reply:

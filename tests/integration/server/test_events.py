@@ -25,9 +25,9 @@ async def test_every_form_is_accepted_and_delivered(tmp_path: Path, database: Da
 
             # The same id twice is one event.
             got = await client.post("/v1/events", [{"type": "ORDER_PAID", "id": "a"}, {"type": "ORDER_PAID", "id": "b"}])
-            assert got.json == {"ids": ["a", "b"]}
+            assert got.json == {"ids": ["ORDER_PAID~a", "ORDER_PAID~b"]}
             got = await client.post("/v1/events", [{"type": "ORDER_PAID", "id": "b"}, {"type": "ORDER_PAID", "id": "c"}])
-            assert got.json == {"ids": ["b", "c"]}
+            assert got.json == {"ids": ["ORDER_PAID~b", "ORDER_PAID~c"], "duplicates": ["ORDER_PAID~b"]}
 
             cloudevent = {"specversion": "1.0", "type": "ORDER_PAID", "source": "/shop", "id": "1", "data": {"n": 9}}
             structured = await client.post("/v1/events", cloudevent, Content_Type="application/cloudevents+json")
@@ -45,10 +45,11 @@ async def test_every_form_is_accepted_and_delivered(tmp_path: Path, database: Da
                 },
             )
             assert [each.json["ids"] for each in (structured, batch, binary)] == [
-                ["/shop#1"],
-                ["/shop#1", "/shop#2"],
-                ["/shop#3"],
+                ["ORDER_PAID~/shop~1"],
+                ["ORDER_PAID~/shop~1", "ORDER_PAID~/shop~2"],
+                ["ORDER_PAID~/shop~3"],
             ]
+            assert batch.json["duplicates"] == ["ORDER_PAID~/shop~1"]
             await setting.processed(7)
             last = endpoint.to("/hook")[-1]
             assert b"12345678901234567890.5" in last.body
@@ -63,7 +64,9 @@ async def test_what_is_refused_comes_with_every_reason(tmp_path: Path, database:
             "STRICT": {"schema": {"type": "object", "required": ["id"], "properties": {"n": {"type": "integer"}}}},
             "MINE": {"allow": 'auth.role == "owner" && payload.total < 10'},
         }
-        async with api(setting, {}, events=events, limits={"payload": "4KiB"}) as client:
+        async with api(
+            setting, {}, events=events, limits={"payload": "4KiB"}, server={"listen": "127.0.0.1:0", "body": "64KiB"}
+        ) as client:
             got = await client.post(
                 "/v1/events",
                 [
@@ -158,7 +161,7 @@ async def test_pieces_and_several_requests_at_once(tmp_path: Path, database: Dat
                     await writer.drain()
                     await asyncio.sleep(0)
                 for _ in range(count):
-                    assert await answer() == b'{"ids":["%02d"]}' % number
+                    assert await answer() == b'{"ids":["A~%02d"]}' % number
                     number += 1
 
             await expect(request(0), count=1)  # learned

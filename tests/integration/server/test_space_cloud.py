@@ -110,12 +110,14 @@ async def test_answers_that_are_waited_for(tmp_path: Path, database: Database) -
             # Who stops waiting changes nothing.
             gate = endpoint.hold("/slow")
             got = await client.post("/v1/events", {"type": "SLOW", "id": "s"}, Prefer="wait=1")
-            assert (got.status, got.json["id"]) == (504, "s")
+            assert (got.status, got.json["id"]) == (504, "SLOW~s")
             gate.set()
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE trigger = 'slow' AND status = 'processed'", 1)
 
             again = await client.post("/v1/events", {"type": "SLOW", "id": "s"}, Prefer="wait=5")  # known: nothing to wait for
-            assert (again.status, again.json) == (202, {"ids": ["s"]})
+            assert (again.status, again.json) == (202, {"ids": ["SLOW~s"], "duplicates": ["SLOW~s"]})
+            again = await client.post(queue, {"type": "SLOW", "id": "s", "isSynchronous": True})
+            assert (again.status, again.json["id"]) == (409, "SLOW~s")
             for wrong in ([{"type": "ASK"}, {"type": "ASK"}], {"type": "ASK", "delay": "1h"}):
                 assert (await client.post("/v1/events", wrong, Prefer="wait=5")).status == 422
 

@@ -178,7 +178,7 @@ def test_cloudevents_in_every_form() -> None:
     )
     plain = one(CLOUDEVENT)
     for asked in (structured, batch[0], binary, plain):
-        assert (asked.incoming.type, asked.incoming.data, identity_of(asked.incoming)) == ("A", b'{"n":1}', "/shop#1")
+        assert (asked.incoming.type, asked.incoming.data, identity_of(asked.incoming)) == ("A", b'{"n":1}', "A~/shop~1")
     assert [each.pointer for each in batch] == ["/0", "/1"]
     assert [each.member for each in (structured, batch[0], binary)] == ["/data", "/data", ""]
 
@@ -200,7 +200,17 @@ def test_what_is_no_cloudevent() -> None:
 def test_a_long_identity_is_shortened_to_one_of_its_own() -> None:
     first, second = (one({**CLOUDEVENT, "source": "s" * 300, "id": each}) for each in ("1", "2"))
     assert len({identity_of(first.incoming), identity_of(second.incoming)}) == 2
-    assert len(identity_of(first.incoming)) <= 200
+    assert len(identity_of(first.incoming)) <= 255
+
+
+def test_no_two_events_share_an_identity() -> None:
+    events = [
+        *({"type": kind, "id": name} for kind in ("A", "B") for name in ("1", "x~1", "x%7E1", "x%257E1")),
+        *({**CLOUDEVENT, "source": source, "id": name} for source in ("x", "x~y", "x%7Ey") for name in ("1", "y~1", "y%7E1")),
+    ]
+    asked, _ = read(events)
+    assert len({identity_of(each.incoming) for each in asked}) == len(events)
+    assert identity_of(asked[0].incoming) == "A~1"
 
 
 # Space Cloud
