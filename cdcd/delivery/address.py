@@ -1,8 +1,12 @@
 """A URL with expressions in its path and query: what they give is one segment, one name or one value, and nothing else.
 
 Every value is percent-encoded whole (RFC 3986, 2.1), so it opens no segment, parameter or fragment. In the path it may neither make
-a segment empty nor `.` or `..`, which would be another path: `DELETE /products/` is not what `/products/${ old.id }` means.
+a segment empty nor `.` or `..`, which would be another path: `DELETE /products/` is not what `/products/${ old.id }` means. Nor may it
+for a server that decodes the path before it takes it apart, or once more than it should: `..%2Fadmin` is refused too.
 """
+
+import re
+from urllib.parse import unquote
 
 from yarl import URL
 
@@ -36,12 +40,22 @@ class Address:
         """Where this event's request goes. Raises EventError."""
         text = "".join([piece if isinstance(piece, str) else templates.word(piece, facts) for piece in self._pieces])
         segments = _segments(text)
-        if segments.count("") != self._empty or "." in segments or ".." in segments:
+        if segments.count("") != self._empty or any(map(_climbs, segments)):
             raise ExpressionError(
                 f"trigger {facts.trigger}: webhook.url: an expression makes a segment of the path empty, `.` or `..`",
                 hint="such a request would go elsewhere; guard it in `when`",
             )
         return URL(text, encoded=True)
+
+
+def _climbs(segment: str) -> bool:
+    """Whether a server could take it for another place in the path."""
+    if "." not in segment and "%" not in segment:
+        return False
+    return not _DOTS.isdisjoint(_SLASHES.split(unquote(unquote(segment))))
+
+
+_SLASHES, _DOTS = re.compile(r"[/\\]"), frozenset((".", ".."))
 
 
 def _segments(url: str) -> list[str]:

@@ -8,8 +8,9 @@ piece of one that the size limit cut in two.
 
 import base64
 import json
-from collections.abc import Iterable
-from urllib.parse import quote
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 from yarl import URL
 
@@ -37,7 +38,7 @@ def secrets_of(webhook: Webhook, put_in: Iterable[str] = ()) -> tuple[str, ...]:
     url = URL(plain_url(webhook.url, _BETWEEN))
     if url.password:
         found += (url.password, base64.b64encode(f"{url.user or ''}:{url.password}".encode()).decode())
-    found += (part for value in url.query.values() for part in value.split(_BETWEEN) if len(part) >= _PART)
+    found += (part for value in _values(url) for part in re.split(f"{_BETWEEN}|%00", value) if len(part) >= _PART)
     return tuple(found)
 
 
@@ -48,7 +49,13 @@ def header_secrets(value: str) -> tuple[str, ...]:
 
 def url_secrets(url: URL) -> tuple[str, ...]:
     """What must not be kept of a URL."""
-    return tuple(value for value in url.query.values() if len(value) >= _PART)
+    return tuple(value for value in _values(url) if len(value) >= _PART)
+
+
+def _values(url: URL) -> Iterator[str]:
+    """The values of its query: as they are meant, and as they are sent."""
+    yield from url.query.values()
+    yield from (pair.partition("=")[2] for pair in url.raw_query_string.split("&"))
 
 
 def forms_of(secret: Secret) -> tuple[str, ...]:
@@ -61,12 +68,21 @@ def forms_of(secret: Secret) -> tuple[str, ...]:
     )
 
 
+def _spellings(text: str) -> set[str]:
+    """How an endpoint may give it back: as it is, in JSON, and as it stands in a URL, of ours or of anybody's."""
+    found = {text, json.dumps(text)[1:-1], quoted := quote(text, safe="")}
+    if quoted != text:
+        ours = URL.build(path="/" + text, query={"x": text})
+        found |= {quote_plus(text), ours.raw_path[1:], ours.raw_query_string[2:]}
+    return found
+
+
 class Redactor:
     """Takes a fixed set of secrets out of texts."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         whole = {text for secret in secrets if len(text := secret.strip()) >= _WHOLE}
-        forms = whole | {json.dumps(text)[1:-1] for text in whole} | {quote(text, safe="") for text in whole}
+        forms = {form for text in whole for form in _spellings(text)}
         self._secrets = tuple(sorted(forms, key=len, reverse=True))  # the longest first: one may hold another
 
     def also(self, secrets: Iterable[str]) -> "Redactor":

@@ -2,13 +2,15 @@
 
 import base64
 import json
+from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from cdcd.config.model import Secret, Webhook
-from cdcd.delivery.redaction import REDACTED, Redactor, forms_of, secrets_of
+from cdcd.delivery.redaction import REDACTED, Redactor, forms_of, secrets_of, url_secrets
 
 WEBHOOK = Webhook(
     "https://user:pass-word@hooks.example.com/x?token=tttttttttt&page=1",
@@ -78,3 +80,24 @@ def test_the_text_is_storable_and_within_its_size(body: bytes, limit: int) -> No
 def test_words_from_a_header_that_is_not_utf8_can_be_stored() -> None:
     odd = b"set url to /\xff\0x".decode("utf-8", "surrogateescape")
     assert REDACTOR.clean(odd) == "set url to /?x"
+
+
+@pytest.mark.parametrize("secret", ["a b&c=d/e+f?g", "käse und brot", "s%3Ce<cret>", "x:y@z!(1)*'~", 'q"uo\\te;end'])
+def test_a_secret_in_a_url_is_found_in_every_spelling(secret: str) -> None:
+    webhook = Webhook("https://h.example.com/p?token=" + quote(secret, safe=""), "https://h.example.com:443")
+    url = URL(webhook.url)
+    redactor = Redactor(secrets_of(webhook))
+    built = URL.build(scheme="http", host="h", path=f"/{secret}", query={"x": secret})
+    for said in (
+        str(url),
+        url.raw_query_string,
+        str(built),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        secret,
+        json.dumps(secret),
+    ):
+        text = redactor.text(f"you asked {said} twice".encode(), 1000, "")
+        assert REDACTED in text
+        assert secret not in unquote_plus(text)
+    assert url.query["token"] not in redactor.also(url_secrets(url)).text(str(url).encode(), 1000, "")
