@@ -2,8 +2,10 @@
 triggers cost whoever writes.
 
 `python -m benchmarks.changelog [ROWS]`: one transaction of so many rows (a million), and the daemon's memory while it reads them.
+`python -m benchmarks.changelog writers PGBENCH`: commits of one row each by eight clients at a time, with the daemon running.
 """
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -78,7 +80,37 @@ def _round(server: Server, endpoint: Endpoint, rows: int, capture: str) -> tuple
     return rows / (stats["last"] - stats["first"]), writing, memory
 
 
+def _commits(server: Server, endpoint: Endpoint, pgbench: str, capture: str) -> float:
+    """Commits/s of eight clients that insert a row each, in 8 seconds."""
+    dsn = server.database()
+    server.execute(dsn, "CREATE TABLE items (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, amount int)")
+    config = config_for(dsn, TRIGGER.format(url=endpoint.url("/cdcd")))
+    config = config.replace(f'url: "{dsn}"', f'url: "{dsn}"\n    capture: {capture}')
+    with tempfile.NamedTemporaryFile("w", suffix=".sql") as script, daemon(config):
+        script.write("INSERT INTO items (amount) VALUES (1);\n")
+        script.flush()
+        arguments = [pgbench, "-n", "-M", "prepared", "-c", "8", "-j", "1", "-T", "8", "-f", script.name, dsn]
+        out = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    return float(out.partition("tps = ")[2].split()[0])
+
+
+def _writers(pgbench: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="cdcd-bench-") as directory:
+        Path(directory).chmod(0o755)
+        server, endpoint = Server(Path(directory)), Endpoint()
+        try:
+            for capture in ("replication", "triggers"):
+                rates = [_commits(server, endpoint, pgbench, capture) for _ in range(2)]
+                print(f"{capture}: {', '.join(f'{rate:,.0f}' for rate in rates)} commits/s by eight clients")
+        finally:
+            endpoint.close()
+            server.close()
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["writers"]:
+        _writers(sys.argv[2] if len(sys.argv) > 2 else "pgbench")
+        return
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with tempfile.TemporaryDirectory(prefix="cdcd-bench-") as directory:
         Path(directory).chmod(0o755)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
-from cdcd.changelog.names import LEAF_BITS, LEAVES, Names, fingerprint, sequence
+from cdcd.changelog.names import LEAF_BITS, LEAVES, Names, columns_mark, fingerprint, key_mark, sequence
 from cdcd.replication.quoting import identifier, literal
 from cdcd.replication.quoting import table as quoted
 from cdcd.replication.refusal import translated
@@ -22,6 +22,7 @@ LOCK_TIMEOUT = "2s"
 _BITS = {"DB_INSERT": 4, "DB_DELETE": 8, "DB_UPDATE": 16}  # pg_trigger.tgtype
 _WORDS = {"DB_INSERT": "INSERT", "DB_DELETE": "DELETE", "DB_UPDATE": "UPDATE"}
 _TRUNCATE = 32
+_TABLE = "TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME"
 _ALWAYS = "A"
 
 
@@ -87,8 +88,11 @@ def install_sql(names: Names, project: str, reader: str = "") -> str:
         "bits": str(LEAF_BITS),
         "partitions": "\n".join(leaves),
         "channel": literal(names.channel),
+        "awake": str(names.awake),
         "settings": " ".join(["SET search_path TO pg_catalog, pg_temp", *settings]),
-        "fingerprint": fingerprint("TG_RELID", "TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME"),
+        "columns": columns_mark("TG_RELID", _TABLE),
+        "key": key_mark("TG_ARGV[0]::oid"),
+        "fingerprint": fingerprint("TG_RELID", _TABLE, "TG_ARGV[0]::oid"),
     }
     text = files("cdcd.changelog").joinpath("install.sql").read_text("utf-8")
     text = re.sub("@([a-z]+)@", lambda match: texts[match[1]], text)
@@ -221,7 +225,7 @@ async def take(connection: Connection, step: Step) -> None:
 
 async def describe(connection: Connection, names: Names, wanted: Iterable[Wanted]) -> None:
     """Note what the captured tables and their partitions look like now, so that their changes need not say it."""
-    mark = fingerprint("c.oid", "n.nspname || '.' || c.relname")
+    mark = fingerprint("c.oid", "n.nspname || '.' || c.relname", "w.top")
     with translated():
         await connection.execute(
             f"""

@@ -7,6 +7,7 @@ settled position lies stays, so that the change there can be recognised (`mark`)
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from cdcd.changelog.horizon import Writer
 from cdcd.changelog.names import LEAVES, Names, leaf_of
 from cdcd.replication.errors import ReplicationError
 from cdcd.replication.refusal import translated
@@ -14,21 +15,39 @@ from cdcd.replication.walsender import Connection
 
 LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
 
-# Who holds the lock that every transaction takes with its first change, known by its oldest transaction id: that one it keeps to
-# its end, also when it is prepared for a commit in two phases. Without one: it cannot be told at this moment.
+# Who holds the lock that every transaction takes with its first change: by its oldest transaction id, which it keeps to its end, also
+# when it is prepared for a commit in two phases, and until it has one by its virtual id.
 _WRITERS = """
 WITH held AS MATERIALIZED (
     SELECT locktype, relation, database, virtualtransaction, pid, transactionid, mode, granted FROM pg_catalog.pg_locks
     WHERE locktype IN ('relation', 'transactionid')
 )
-SELECT (SELECT x.transactionid::text FROM held x
+SELECT CASE WHEN r.pid IS NOT NULL THEN r.virtualtransaction END,
+       (SELECT x.transactionid::text FROM held x
         WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock'
           AND x.virtualtransaction = r.virtualtransaction AND x.pid IS NOT DISTINCT FROM r.pid
-        ORDER BY age(x.transactionid) DESC LIMIT 1)
+        ORDER BY age(x.transactionid) DESC LIMIT 1),
+       r.pid
 FROM held r
 WHERE r.locktype = 'relation' AND r.granted AND r.mode = 'RowExclusiveLock'
   AND r.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
   AND r.relation = %s::regclass
+"""
+
+# What a writer's transaction is: who began it, and when (where we may see it).
+_WHO = """
+SELECT coalesce(a.application_name, ''), extract(epoch FROM a.xact_start)::float8, coalesce(a.state, '')
+FROM pg_catalog.pg_stat_activity a WHERE a.pid = %s
+"""
+_WHICH_PREPARED = """
+SELECT 'prepared transaction ' || quote_literal(p.gid), extract(epoch FROM p.prepared)::float8, 'prepared'
+FROM pg_catalog.pg_prepared_xacts p WHERE p.transaction::text = %s
+"""
+
+# A server that lost us must notice, or our session would go on to say that the daemon is awake.
+_SETTINGS = """
+SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off; SET jit = off;
+SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = 25000;
 """
 
 
@@ -44,6 +63,15 @@ class Entry(NamedTuple):
     described: bytes | None
     old: bytes | None
     new: bytes | None
+
+
+class Who(NamedTuple):
+    """Whose transaction it is. `application`: its application_name, or what it was prepared as; `since`: when it began, wall-clock
+    seconds, None where the role may not see it."""
+
+    application: str
+    since: float | None
+    state: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,9 +106,21 @@ class ChangeLog:
         """Before the first `read` on a connection. The leaves change too fast for statistics, without which the server would sort
         everything that is there for each read, where eight indexes give it in order."""
         with translated():
-            await self._connection.execute(
-                "SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off; SET jit = off"
-            )
+            await self._connection.execute(_SETTINGS.encode())
+
+    async def stay_awake(self) -> bool:
+        """Tell the triggers that they need not notify: until `sleep`, or the end of the connection. False: it cannot be told just
+        now. Behind a pooler it never can, since sessions are not ours there."""
+        pid, mine = self._connection.info.backend_pid, self._names.awake
+        query = (
+            f"SELECT CASE WHEN pg_catalog.pg_backend_pid() = {pid} THEN pg_catalog.pg_try_advisory_lock({mine}) ELSE false END"
+        )
+        return bool((await self._one(query))[0])
+
+    async def sleep(self) -> None:
+        """They shall notify again. Transactions that are open now may not: look, and go on looking until these have ended."""
+        if not (await self._one(f"SELECT pg_catalog.pg_advisory_unlock({self._names.awake})"))[0]:
+            raise ReplicationError("the session that reads the change log is not the one that it was")
 
     async def written(self) -> int:
         """The highest number given out so far, whether its transaction has ended or not."""
@@ -91,12 +131,21 @@ class ChangeLog:
         """Whether the triggers notify (see install.sql)."""
         return bool((await self._one("SELECT pg_catalog.current_setting('max_prepared_transactions') = '0'"))[0])
 
-    async def writers(self) -> set[str] | None:
-        """The transactions that may have numbers and have not ended; None when it cannot be told just now."""
+    async def writers(self) -> list[Writer]:
+        """The transactions that may have numbers and have not ended."""
         with translated():
             cursor = await self._connection.execute(_WRITERS, [self._names.changes])
-            found = {xid for (xid,) in await cursor.fetchall()}
-        return None if None in found else found
+            return [Writer._make(row) for row in await cursor.fetchall()]
+
+    async def who(self, writer: Writer) -> Who | None:
+        """Whose it is; None when it has ended meanwhile."""
+        with translated():
+            if writer.pid is not None:
+                cursor = await self._connection.execute(_WHO, [writer.pid])
+            else:
+                cursor = await self._connection.execute(_WHICH_PREPARED, [writer.xid])
+            row = await cursor.fetchone()
+        return None if row is None else Who._make(row)
 
     async def read(self, after: int, upto: int, rows: int, size: int) -> list[Entry]:
         """The next changes in order, at most `rows` of them and of about `size` bytes, but at least one if there is one."""

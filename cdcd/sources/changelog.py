@@ -4,6 +4,8 @@ The rules:
 - it reads in the order in which changes were made, and only up to where nothing can appear any more (`changelog.horizon`);
 - a notification wakes it and is never the data; it also looks by itself every `LOOK_EVERY` seconds, more often while a transaction
   that has changed something is open, and where the server allows prepared transactions, which cannot notify;
+- where much happens it is awake, and nobody notifies (`sources.awake`). Before it sleeps it first tells so and then looks: whoever
+  took it to be awake had a number by then, and so is among those whose end is awaited;
 - the change at its position is looked up again with each connection: in a history where it is another (a failover, a restored
   backup), everything that the log holds is read again and looked up by id;
 - what is settled and recorded leaves the log by whole leaves.
@@ -32,12 +34,14 @@ from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.tables import type_map
 from cdcd.replication.values import FIRST_OID_OF_USERS, TypeInfo
 from cdcd.replication.walsender import Connection
+from cdcd.sources.awake import Awake
 from cdcd.sources.logged import LogWatch, names_of, prepare
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import connect
 from cdcd.sources.replication import Pipeline, PositionWriter
 from cdcd.sources.rows import Transaction
 from cdcd.sources.translate import translated
+from cdcd.sources.waiting import PATIENCE, Waiting
 from cdcd.store.reads import Reads
 from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import Trigger
@@ -47,7 +51,8 @@ log = structlog.get_logger()
 ROWS, BYTES = 1000, 4 * 1024 * 1024  # of one read
 LOOK_EVERY = 5.0  # seconds between looks that nothing asked for
 UNTOLD = 0.2  # the same where transactions can be prepared for a commit in two phases, which those that notify cannot
-SOONEST, LATEST = 0.005, 0.25  # seconds between looks while a transaction is open
+SOONEST, LATEST = 0.005, 0.25  # seconds between looks while it is awake, or a transaction is open
+LONGER = 1.5  # the longer a transaction is open, the longer are the pauses: half of the time that it has been
 IDLE_STEP = 1000  # changes that nobody wanted, after which the position is written down
 MOST_BEHIND = 100_000  # changes that may wait for endpoints; beyond, what is in memory is staged
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 15.0  # seconds between attempts to connect
@@ -77,8 +82,9 @@ class ChangelogSource:
         supervisor: Supervisor,
         *,
         watch_interval: float = WATCH_EVERY,
+        patience: float = PATIENCE,
     ) -> None:
-        """`watch_interval`: seconds between looks at tables and triggers."""
+        """`watch_interval`: seconds between looks at tables and triggers. `patience`: until a transaction that is open is told."""
         self.name = f"source.{database.name}"
         self._config = config
         self._database = database
@@ -89,6 +95,7 @@ class ChangelogSource:
         self._tasks = Tasks(self.name, supervisor.failed)
         self._matching = Matching(config, database, index)
         self._watch = LogWatch(config, database, triggers, watch_interval)
+        self._waiting = Waiting(database.name, patience)
         self._log = log.bind(database=database.name)
         self._started = False
         self._woken = asyncio.Event()
@@ -102,9 +109,12 @@ class ChangelogSource:
         self._marks: deque[tuple[int, str]] = deque()  # where the position can come to stand: number, and what stands there
         self._read_up_to = (0, "")  # the last change that was read
         self._scanned = 0  # and up to where there is none behind it
+        self._written = 0  # the highest number at the last look
+        self._awake = Awake()
+        self._notifies = False  # whether the triggers may notify at all
+        self._told = False  # and are known to: nobody else holds the lock that keeps them from it
         self._turn = 0  # which leaf the recorded position had come to when settled ones were last let go of
         self._let_go_at = 0.0  # not before this moment (monotonic seconds)
-        self._look_every = LOOK_EVERY
         self._anew = False  # the next connection begins with everything that the log holds
         self._look_up_to = 0  # changes up to here may be in the store already
         self._newest = 0  # the newest change of which something may be recorded
@@ -165,8 +175,8 @@ class ChangelogSource:
                 )
                 changes = ChangeLog(connection, names_of(self._config))
                 await changes.begin()
-                written = await changes.written()
-                self._look_every = LOOK_EVERY if await changes.notifies() else UNTOLD
+                self._written = written = await changes.written()
+                self._notifies = await changes.notifies()
                 ours = known is None or not known.settled or await changes.mark(known.settled) == known.identity.get("mark")
             except BaseException:
                 await connection.close()
@@ -183,6 +193,7 @@ class ChangelogSource:
         self._connection, self._changes = connection, changes
         self._identity, self._system = installed.log, int(installed.log.replace("-", "")[:16], 16)
         self._horizon = Horizon()
+        self._awake, self._told = Awake(), False
         self._matching.forget()
         self._shapes.clear()
         if first or self._anew:
@@ -248,21 +259,49 @@ class ChangelogSource:
 
     async def _read(self) -> None:
         await self._offer()  # what the last connection left
-        wait = SOONEST
+        loop, wait = asyncio.get_running_loop(), SOONEST
         while True:
             self._woken.clear()
-            readable = await self._look()
+            readable = await self._look(loop.time())
             moved = readable > self._scanned
             if moved:
                 await self._read_to(readable)
-            await self._let_settled_go()
-            if moved:
                 wait = SOONEST
+            await self._let_settled_go()
+            if await self._wake_or_sleep(loop.time()) or (moved and not self._awake.held):
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait if self._horizon.waiting else self._look_every):
+                async with asyncio.timeout(self._pause(wait)):
                     await self._woken.wait()
-            wait = min(wait * 2, LATEST)
+            wait = min(wait * LONGER, LATEST)
+
+    def _pause(self, wait: float) -> float:
+        """Seconds until the next look that nothing asks for. `wait`: where a transaction is open."""
+        if self._horizon.waiting:
+            return wait
+        if self._awake.held:
+            return SOONEST
+        return LOOK_EVERY if self._told else UNTOLD
+
+    async def _wake_or_sleep(self, now: float) -> bool:
+        """Be awake where much happens; True when it must be looked once more, since nobody may have notified."""
+        assert self._changes is not None
+        if self._awake.quiet(now):
+            self._awake.held = False
+            if self._notifies:
+                async with self._answered():
+                    await self._changes.sleep()
+            return True
+        if self._awake.crowded(now):
+            async with self._answered():
+                self._awake.held = not self._notifies or await self._changes.stay_awake()
+        elif self._notifies and not self._told and not self._awake.held:
+            async with self._answered():  # a session that a network swallowed may still hold it for a while
+                self._told = await self._changes.stay_awake()
+                if self._told:
+                    await self._changes.sleep()
+            return self._told
+        return False
 
     @contextlib.asynccontextmanager
     async def _answered(self) -> AsyncIterator[None]:
@@ -271,18 +310,19 @@ class ChangelogSource:
             async with asyncio.timeout(ANSWER):
                 yield
 
-    async def _look(self) -> int:
+    async def _look(self, now: float) -> int:
         """Up to where the log can be read now."""
         assert self._changes is not None
         async with self._answered():
             written = await self._changes.written()
+            if written > self._written:
+                self._written = written
+                self._awake.found(now)
             if written <= self._scanned:
                 return self._scanned
-            writers = await self._changes.writers()
-        if writers is None:
-            self._woken.set()  # look again at once
-            return self._scanned
-        return self._horizon.look(written, writers)
+            readable = self._horizon.look(written, await self._changes.writers())
+            await self._waiting.look(self._horizon, self._changes, now)
+        return readable
 
     async def _read_to(self, readable: int) -> None:
         assert self._changes is not None

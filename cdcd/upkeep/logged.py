@@ -7,6 +7,7 @@ run.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from cdcd.changelog import install
 from cdcd.changelog.install import Installed, Step
@@ -22,6 +23,7 @@ from cdcd.replication.walsender import Connection, identify_system
 from cdcd.sources.logged import Logged, check_ours, check_position, ensure, find_logged, names_of, refuse
 from cdcd.sources.opening import connect
 from cdcd.sources.translate import SETUP, translated
+from cdcd.sources.waiting import PATIENCE
 from cdcd.triggers.trigger import Trigger
 from cdcd.upkeep.captured import check_wanted
 from cdcd.upkeep.finding import Level, Section
@@ -255,7 +257,9 @@ async def report_log(
         if step.gap
     ]
     settled = known.settled if known is not None else 0
-    found = await ChangeLog(catalog, names).size()
+    changes = ChangeLog(catalog, names)
+    trouble += await _open_for_long(changes)
+    found = await changes.size()
     with refusals():
         cursor = await catalog.execute(
             f"""
@@ -268,3 +272,17 @@ async def report_log(
         row = await cursor.fetchone()
     assert row is not None
     return LogReport(found.written, settled, max(0, found.written - settled), row[0], found.bytes, row[1]), trouble
+
+
+async def _open_for_long(changes: ChangeLog) -> list[tuple[str, str]]:
+    """The transactions that hold back what was captured after them."""
+    found = []
+    for writer in await changes.writers():
+        who = await changes.who(writer)
+        if who is not None and who.since is not None and time.time() - who.since >= PATIENCE:
+            whose = who.application if writer.pid is None else f"pid {writer.pid}, application {who.application!r}, {who.state}"
+            since = datetime.fromtimestamp(who.since, UTC).isoformat(timespec="seconds")
+            found.append(
+                (f"a transaction has captured changes and is open since {since} ({whose})", "what follows waits until it ends")
+            )
+    return found

@@ -168,6 +168,7 @@ async def reader(
     watch_interval: float = 30.0,
     reads_url: str = "",
     capture: Capture = Capture.REPLICATION,
+    **more: Any,
 ) -> AsyncIterator[Reader]:
     """A source of `database` (by `url`), with its event store in it (or in `store`)."""
     name = name or f"p{next(_names)}"
@@ -195,6 +196,7 @@ async def reader(
             Reads(reads_url or dsn, SCHEMA),
             supervisor,
             watch_interval=watch_interval,
+            **more,
         )
         recorder.tracked.append(source)
         it = Reader(name, database, config, pipeline, recorder, source, logs, failures)

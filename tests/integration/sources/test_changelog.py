@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import orjson
 import pytest
 
 from cdcd.changelog.names import LEAF_BITS
@@ -26,7 +27,7 @@ async def looked(it: Reader) -> None:
     """Until the source has seen everything that was written so far."""
     written = it.ask("SELECT last_value FROM cdcd.changes_seq")
     horizon = it.source._horizon
-    await it.until(lambda: horizon.readable >= written or any(m >= written for m, _ in horizon._waiting), "a look")
+    await it.until(lambda: horizon.readable >= written or any(mark.number >= written for mark in horizon._waiting), "a look")
 
 
 @pytest.mark.matrix
@@ -126,11 +127,9 @@ async def test_settled_changes_leave_by_whole_leaves(database: Database) -> None
     rows = 1 << LEAF_BITS
     async with reader(database, {"none": trigger("items", when="new.id < 0")}, capture=LOG) as it:
         with database.connect() as busy:
+            busy.execute("BEGIN; SELECT count(*) FROM cdcd.changes_0")
             await asyncio.to_thread(database.execute, f"INSERT INTO items SELECT generate_series(1, {rows + 1200})")
             await it.until(lambda: it.source._recorded >= rows, "the position")
-            busy.execute("BEGIN")
-            busy.execute("SELECT count(*) FROM cdcd.changes_0")
-            it.source._turn = it.source._let_go_at = 0
             await asyncio.to_thread(
                 database.execute, f"INSERT INTO items SELECT generate_series({rows + 1201}, {2 * rows + 2400})"
             )
@@ -181,7 +180,7 @@ async def test_a_trigger_that_is_taken_away_comes_back_and_is_told(database: Dat
     async with reader(database, TRIGGERS, capture=LOG, watch_interval=0.05) as it:
         database.execute(gone)
         await it.logged("changelog.gap", table="public.items")
-        database.execute("INSERT INTO items VALUES (1)")
+        await asyncio.to_thread(database.execute, "INSERT INTO items VALUES (1)")  # it may still be locked
         assert docs(await it.offered(1)) == [1]
 
 
@@ -254,16 +253,104 @@ async def test_what_a_row_holds_reaches_no_log(database: Database) -> None:
     assert "a secret" not in str(it.logs)
 
 
-async def test_a_notification_wakes_it(own_server: OwnServer, database: Database) -> None:
-    """Where the server allows no prepared transactions: within much less than the time between two looks."""
+@pytest.mark.matrix
+async def test_what_triggers_did_to_rows_of_the_same_statement_comes_behind_it(database: Database) -> None:
+    """They run when the statement has changed all its rows: also in a savepoint, and when nothing of the row is left."""
+    database.execute(
+        ITEMS
+        + """;
+        CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.id = 1 AND NEW.note IN ('a', 'b') THEN
+                BEGIN
+                    UPDATE items SET note = NEW.note || '1' WHERE id > 1;
+                EXCEPTION WHEN unique_violation THEN NULL;
+                END;
+                UPDATE items SET note = NEW.note || '2' WHERE id > 1;
+                DELETE FROM items WHERE id = 3 AND note = 'b2';
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER meddle AFTER INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION meddle();
+        """
+    )
+    async with reader(database, TRIGGERS, capture=LOG) as it:
+        database.execute(
+            "BEGIN; INSERT INTO items VALUES (1, 'a'), (2, 'a'), (3, 'a'); SELECT * FROM items FOR UPDATE;"
+            "UPDATE items SET note = 'b'; COMMIT"
+        )
+        found: dict[int, list[str]] = {}
+        for each in await it.offered(15):
+            data = orjson.loads(each.event.data)
+            row = data.get("doc") or data["before"]
+            found.setdefault(row["id"], []).append(f"{each.event.type[3]}{row['note']}")
+        assert found == {
+            1: ["Ia", "Ub"],
+            2: ["Ia", "Ua1", "Ua2", "Ub", "Ub1", "Ub2"],
+            3: ["Ia", "Ua1", "Ua2", "Ub", "Ub1", "Ub2", "Db2"],
+        }
+        positions = [each.event.position for each in it.pipeline.deliveries]
+        assert positions == sorted(positions)
+
+
+@pytest.mark.matrix
+async def test_a_key_that_is_changed_is_told_from_then_on(database: Database) -> None:
+    """What was written down before keeps its own."""
+    database.execute(ITEMS)
+    async with reader(database, TRIGGERS, capture=LOG) as it:
+        database.execute(
+            "BEGIN; INSERT INTO items VALUES (1, 'a'); ALTER TABLE items DROP CONSTRAINT items_pkey, ADD PRIMARY KEY (note);"
+            "INSERT INTO items VALUES (2, 'b'); COMMIT"
+        )
+        assert [orjson.loads(each.event.data)["find"] for each in await it.offered(2)] == [{"id": 1}, {"note": "b"}]
+
+
+@pytest.mark.matrix
+async def test_a_transaction_that_stays_open_is_told_once(database: Database) -> None:
+    """Also one that only holds the lock: it may have a number already. Nothing is asked for in a hurry meanwhile."""
+    database.execute(ITEMS)
+    async with reader(database, TRIGGERS, capture=LOG, patience=0.05) as it:
+        with database.connect() as open_, database.connect() as holding:
+            open_.execute("SET application_name = 'shop'; BEGIN; INSERT INTO items VALUES (1)")
+            holding.execute("BEGIN; LOCK TABLE cdcd.changes IN ROW EXCLUSIVE MODE")
+            pid = open_.info.backend_pid
+            assert (await it.logged("changelog.waiting", pid=pid))["application"] == "shop"
+            await it.logged("changelog.waiting", pid=holding.info.backend_pid)
+            open_.execute("COMMIT")
+            holding.execute("COMMIT")
+        await it.offered(1)
+        assert len(it.find("changelog.waiting", pid=pid)) == 1
+
+
+async def test_a_notification_wakes_it_and_nobody_notifies_while_it_is_awake(own_server: OwnServer, database: Database) -> None:
+    """Where the server allows no prepared transactions. Nothing is missed, also of who took it to be awake and commits when it
+    sleeps."""
     server = own_server({"max_prepared_transactions": "0", "wal_level": "replica"})
     captured = Database("postgres", Postgres(database.postgres.major, server))
     captured.execute(ITEMS)
     async with reader(captured, TRIGGERS, store=database, capture=LOG) as it:
-        database.execute("SELECT 1")
-        for number in range(5):
+        await it.until(lambda: it.source._told)
+        with captured.connect() as listening, captured.connect() as late, captured.connect() as writing:
+            listening.execute("LISTEN cdcd_changes")
+            for number in range(3):
+                began = time.monotonic()
+                writing.execute("INSERT INTO items VALUES (%s)", [number])
+                await it.offered(number + 1)
+                assert time.monotonic() - began < 2.5
+            while not it.source._awake.held:
+                number += 1
+                writing.execute("INSERT INTO items VALUES (%s)", [number])
+                await asyncio.sleep(0)
+            assert list(listening.notifies(timeout=0))
+            late.execute("BEGIN; INSERT INTO items VALUES (-1)")
+            writing.execute("INSERT INTO items VALUES (-2)")
+            assert not list(listening.notifies(timeout=0.05))
+            await it.until(lambda: not it.source._awake.held, "sleep")
             began = time.monotonic()
-            captured.execute("INSERT INTO items VALUES (%s)", [number])
-            await it.offered(number + 1)
+            late.execute("COMMIT")
+            await it.offered(number + 3)
             assert time.monotonic() - began < 2.5
-        assert it.source._look_every > 2.5
+            assert not list(listening.notifies(timeout=0.05))
+            writing.execute("INSERT INTO items VALUES (-3)")
+            assert list(listening.notifies(timeout=2, stop_after=1))
+            await it.offered(number + 4)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdcd.changelog.horizon import MOST, Horizon
+from cdcd.changelog.horizon import MOST, Horizon, Writer
 
 
 @dataclass
@@ -16,6 +16,12 @@ class World:
     open: dict[str, list[int]] = field(default_factory=dict)
     visible: set[int] = field(default_factory=set)
     begun: int = 0
+    named: set[str] = field(default_factory=set)
+    prepared: set[str] = field(default_factory=set)
+
+    def writer(self, name: str) -> Writer:
+        """As the server tells it: it may have its first number before it has an id, and keeps only that when it is prepared."""
+        return Writer(None if name in self.prepared else f"3/{name}", name if name in self.named else None)
 
     def write(self, which: int) -> None:
         self.written += 1
@@ -23,7 +29,9 @@ class World:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["begin", "write", "commit", "rollback", "undo", "look", "half"]), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["begin", "write", "commit", "rollback", "undo", "look", "half", "name", "prepare"]), st.integers(0, 3)
+    ),
     max_size=120,
 )
 
@@ -40,20 +48,29 @@ def test_nothing_appears_below_what_was_readable(steps: list[tuple[str, int]]) -
         if what == "begin":
             world.begun += 1
             world.open[str(world.begun)] = []
-        elif not world.open and what in ("write", "commit", "rollback", "undo"):
+        elif not world.open and what in ("write", "commit", "rollback", "undo", "name", "prepare"):
             continue
-        elif what == "write":
-            world.write(which)
+        elif what in ("write", "name", "prepare"):
+            name = list(world.open)[which % len(world.open)]
+            if what == "write" and name not in world.prepared:
+                world.write(which)
+            elif what == "name":
+                world.named.add(name)
+            elif what == "prepare" and world.open[name]:
+                world.named.add(name)
+                world.prepared.add(name)
         elif what in ("commit", "rollback"):
             numbers = world.open.pop(list(world.open)[which % len(world.open)])
             if what == "commit":
                 world.visible.update(numbers)
         elif what == "undo":  # a savepoint is rolled back to: the numbers are gone, and the lock with them
-            list(world.open.values())[which % len(world.open)].clear()
+            name = list(world.open)[which % len(world.open)]
+            if name not in world.prepared:
+                world.open[name].clear()
         elif what == "half":  # a look begins: the highest number is taken before the writers are
             written = world.written
         else:
-            writers = {name for name, numbers in world.open.items() if numbers}
+            writers = [world.writer(name) for name, numbers in world.open.items() if numbers]
             now = horizon.look(world.written if written is None else written, writers)
             written = None
             assert now >= upto
@@ -64,15 +81,28 @@ def test_nothing_appears_below_what_was_readable(steps: list[tuple[str, int]]) -
     for numbers in world.open.values():
         world.visible.update(numbers)
     assert not {number for number in world.visible if number <= upto} - read
-    assert horizon.look(world.written, set()) == max(upto, world.written)
+    assert horizon.look(world.written, []) == max(upto, world.written)
     assert not horizon.waiting
+
+
+LONG = Writer("2/7", "5", 4711)
+
+
+def test_whose_end_is_awaited() -> None:
+    """Those of the first mark; not who began to write later."""
+    horizon = Horizon()
+    horizon.look(1, [LONG])
+    horizon.look(2, [LONG, Writer("3/1", "6")])
+    assert horizon.awaited == [LONG]
+    horizon.look(2, [])
+    assert horizon.awaited == []
 
 
 def test_a_transaction_that_stays_open_costs_no_memory() -> None:
     """And what waits behind it can be read when it ends."""
     horizon = Horizon()
     for number in range(1, 10_000):
-        assert horizon.look(number, {"long", str(number)}) == 0
+        assert horizon.look(number, [LONG, Writer("3/1", str(number))]) == 0
     assert len(horizon._waiting) <= MOST
-    assert horizon.look(10_000, {"10000"}) >= MOST - 1
-    assert horizon.look(10_000, set()) == 10_000
+    assert horizon.look(10_000, [Writer("3/1", "10000")]) >= MOST - 1
+    assert horizon.look(10_000, []) == 10_000
