@@ -138,7 +138,7 @@ class Attempt:
     there was no answer. `response` is the start of the body, redacted, at most `limits.response` bytes, decoded leniently.
     `error` is empty for a success, otherwise what went wrong in words. `retry_after` is seconds, as the endpoint asked.
     `refused`: cdcd itself would not send it (address not allowed, payload over the limit), so no later attempt can differ.
-    `answer` is there when a success may carry events.
+    `answer` is there when a success may carry events. `cut`: the answer of a success had more than `response` tells.
     """
 
     number: int
@@ -150,6 +150,7 @@ class Attempt:
     retry_after: float | None = None
     refused: bool = False
     answer: Answer | None = None
+    cut: bool = False
 
 
 @dataclass(slots=True, frozen=True)

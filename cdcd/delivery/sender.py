@@ -154,10 +154,10 @@ class _Made:
         text = redactor.text(answer, limit, request.token) if answer else ""
         if 200 <= status < 300:
             kept = None
+            whole = len(answer) <= limit and response.content.at_eof() and response.content.exception() is None
             if may_carry(response.headers, answer):
-                whole = len(answer) <= limit and response.content.at_eof() and response.content.exception() is None
                 kept = Answer(headers_of(response.headers), answer[:limit], not whole, redactor.holds(answer, request.token))
-            return Attempt(self._number, self.started, self.seconds(), status, text, answer=kept)
+            return Attempt(self._number, self.started, self.seconds(), status, text, answer=kept, cut=not whole)
         asked = response.headers.get("Retry-After")
         after = None if asked is None else retry_after(asked, self._clock.now())
         why = redactor.clean(_refusal(response, request.url), request.token)

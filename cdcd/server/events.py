@@ -54,12 +54,11 @@ class Events:
             raise Problem(
                 422, "nothing was queued", [Reason("only a single event can be waited for: leave `Prefer: wait` out")]
             )
-        taken, response = await self._queueing.queue_and_wait(asked[0], now, wait)
-        if taken.ids[0] not in taken.new:
+        taken, answered = await self._queueing.queue_and_wait(asked[0], now, wait)
+        if answered is None:
             return Reply(202, accepted(taken.ids, taken.new))
-        return Reply(
-            200, orjson.dumps({"ids": taken.ids, "result": response}), headers={"Preference-Applied": f"wait={wait:g}"}
-        )
+        body = orjson.dumps({"ids": taken.ids, **answered.members()})
+        return Reply(200, body, headers={"Preference-Applied": f"wait={wait:g}"})
 
     def read(self, body: bytes, claims: Claims) -> list[Queued]:
         """`POST /v1/events` with JSON that nobody waits for: what is to be made durable. Raises Problem."""

@@ -11,6 +11,7 @@ Schema = dict[str, Any]
 _TYPE: Schema = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_.:/-]{0,99}$", "examples": ["ORDER_PAID"]}
 _TIME: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:00:00Z"]}
 _ID: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+_CUT: Schema = {"const": True, "description": "The answer is longer than limits.response, or broke off: `result` is its start."}
 _KEY: Schema = {"type": ["string", "integer", "null"], "maxLength": 400}
 
 
@@ -66,7 +67,7 @@ _SCHEMAS: Schema = {
             },
         },
     ),
-    "Answered": _object(["ids", "result"], {"ids": {"type": "array", "items": {"type": "string"}}, "result": {}}),
+    "Answered": _object(["ids", "result"], {"ids": {"type": "array", "items": {"type": "string"}}, "result": {}, "cut": _CUT}),
     "Scheduled": _object(
         ["id", "type", "at", "source", "subject", "key", "queuedAt"],
         {
@@ -247,7 +248,7 @@ _PATHS: Schema = {
             "responses": {
                 "200": _json(
                     "It is durable; `result` is the webhook's response to a synchronous one.",
-                    _object([], {"result": {}}, additionalProperties=False),
+                    _object([], {"result": {}, "cut": _CUT}, additionalProperties=False),
                 ),
                 **_errors(400, 401, 403, 404, 408, 409, 413, 415, 422, 502, 503, 504),
             },

@@ -84,8 +84,8 @@ class Queueing:
         new = await self._intake.put(events)
         return Taken([event.id for event in events], new)
 
-    async def queue_and_wait(self, asked: Asked, now: int, seconds: float) -> tuple[Taken, object]:
-        """Queue one event, and what its webhook answered. Raises Problem when there is no such answer."""
+    async def queue_and_wait(self, asked: Asked, now: int, seconds: float) -> tuple[Taken, Answered | None]:
+        """Queue one event, and what its webhook answered, None when it was queued before. Raises Problem when there is no answer."""
         (event,) = self.events((asked,), now)
         if event.due > now + seconds * 1_000_000:
             raise Problem(422, "nothing was queued", [Reason("an event for later cannot be waited for", asked.pointer)])
@@ -95,7 +95,7 @@ class Queueing:
                 return taken, None
             try:
                 async with asyncio.timeout(seconds):
-                    return taken, _response(await end, event.id)
+                    return taken, _answered(await end, event.id)
             except TimeoutError:
                 what = f"there was no answer within {seconds:g} s; the delivery goes on"
                 raise Problem(504, what, more={"id": event.id}) from None
@@ -130,9 +130,9 @@ class Queueing:
         return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{rest:03x}-{self._mark}"
 
 
-def _response(end: End, event: str) -> object:
+def _answered(end: End, event: str) -> Answered:
     if isinstance(end, Answered):
-        return end.response
+        return end
     if isinstance(end, Unmatched):
         raise Problem(404, "the event was taken, and no trigger wants it", more={"id": event})
     if isinstance(end, Refused):

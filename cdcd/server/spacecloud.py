@@ -35,10 +35,10 @@ class SpaceCloud:
         if not asked.synchronous:
             await self._queueing.queue((asked,), now)
             return Reply(200, b"{}")
-        taken, response = await self._queueing.queue_and_wait(asked, now, wait_of(call) or LONGEST_WAIT)
-        if taken.ids[0] not in taken.new:
+        taken, answered = await self._queueing.queue_and_wait(asked, now, wait_of(call) or LONGEST_WAIT)
+        if answered is None:
             raise Problem(409, "an event of this id was queued before, and its answer is not kept", more={"id": taken.ids[0]})
-        return Reply(200, orjson.dumps({"result": response}))
+        return Reply(200, orjson.dumps(answered.members()))
 
     async def admin_queue(self, call: Call) -> Reply:
         """`POST /v1/api/{project}/eventing/admin-queue`: any number of events, `allow` is not asked."""

@@ -15,6 +15,8 @@ from typing import Protocol
 import orjson
 
 from cdcd.event import Delivery, Queued, Record, Status
+from cdcd.server.problems import Problem
+from cdcd.server.reading import parsed
 
 
 class Watched(Protocol):
@@ -26,9 +28,14 @@ class Watched(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Answered:
-    """An endpoint took it and said `response`: the member `response` of its JSON, else its JSON, else its text."""
+    """An endpoint took it and said `response`: the member `response` of its JSON, else its JSON, else its text. `cut`: it said more."""
 
     response: object
+    cut: bool = False
+
+    def members(self) -> dict[str, object]:
+        """As it is told."""
+        return {"result": self.response, **({"cut": True} if self.cut else {})}
 
 
 @dataclass(slots=True, frozen=True)
@@ -109,7 +116,10 @@ class _Wait:
         if record.status is Status.STAGED:
             return
         if record.status is Status.PROCESSED:
-            self.finish(Answered(None if attempt is None else response_of(attempt.response)))
+            if attempt is None:
+                self.finish(Answered(None))
+            else:
+                self.finish(Answered(attempt.response if attempt.cut else response_of(attempt.response), attempt.cut))
             return
         self._open.discard(delivery.id)
         if record.reason:
@@ -130,9 +140,9 @@ class _Wait:
 def response_of(text: str) -> object:
     """What a webhook gives back to a caller who waits (Space Cloud: the member `response`)."""
     try:
-        body = orjson.loads(text)
+        body = parsed(text.encode())
         found: object = body["response"] if isinstance(body, dict) and "response" in body else body
         orjson.dumps(found)  # what is nested too deeply cannot be given on as JSON
-    except (ValueError, orjson.JSONEncodeError):
+    except (Problem, orjson.JSONEncodeError):
         return text
     return found

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import orjson
 import pytest
 
 from cdcd.event import Attempt, Delivery, Event, Queued, Record, Status
@@ -32,7 +33,15 @@ def record(delivery: Delivery, status: Status, number: int, response: str = "", 
 
 @pytest.mark.parametrize(
     ("text", "response"),
-    [('{"response": [1]}', [1]), ('{"response": null, "x": 1}', None), ("5", 5), ("no", "no"), ("", ""), (DEEP, DEEP)],
+    [
+        ('{"response": [1]}', [1]),
+        ("1e400", "1e400"),
+        ('{"response": null, "x": 1}', None),
+        ("5", 5),
+        ("no", "no"),
+        ("", ""),
+        (DEEP, DEEP),
+    ],
 )
 def test_responses(text: str, response: object) -> None:
     assert response_of(text) == response
@@ -54,6 +63,23 @@ async def test_the_first_success_is_the_answer_and_nobody_is_watched_afterwards(
     assert engine.watched == {}
     waiting.matched(QUEUED, [one])
     assert engine.watched == {}
+
+
+def test_digits_are_kept() -> None:
+    assert orjson.dumps(response_of("[12345678901234567890123]")) == b"[12345678901234567890123]"
+
+
+async def test_an_answer_that_was_cut_is_text_and_says_so() -> None:
+    engine = Engine()
+    waiting = Waiting(engine)
+    delivery = Delivery("1", "t", EVENT, None)
+    with waiting.expect("e") as end:
+        waiting.matched(QUEUED, [delivery])
+        attempt = Attempt(1, 0.0, 0.1, 200, "123", cut=True)
+        engine.watched["1"](Record(delivery, Status.PROCESSED, True, attempt))
+        answered = await end
+        assert isinstance(answered, Answered)
+        assert answered.members() == {"result": "123", "cut": True}
 
 
 async def test_all_failures_are_told() -> None:
