@@ -83,6 +83,7 @@ class Looker:
         self.stopping = False
         self._earlier: Mapping[str, Wait] = {}
         self._found = Looked()
+        self._unchanged: list[str] = []  # found as it was kept, after something else
 
     def root(self) -> Identity | None:
         """What the store's directory is now; None when it is not there. Raises OSError when that cannot be told, or it cannot be
@@ -99,7 +100,7 @@ class Looker:
 
     def look(self, hints: Iterable[tuple[str, Hint]], waits: Mapping[str, Wait], everything: bool = False) -> Looked:
         """`waits` are the files that have to stand still. Raises RootGone, Stopped."""
-        self._found, self._earlier = Looked(), waits
+        self._found, self._earlier, self._unchanged = Looked(), waits, []
         if everything:
             self._scan("", deep=True)
         for path, hint in hints:
@@ -109,8 +110,32 @@ class Looker:
             else:
                 self._at(path, hint)
         self._leave_out_away()
+        self._leave_out_torn()
         self._moved()
         return self._found
+
+    def _leave_out_torn(self) -> None:
+        """What was found in a directory that was found gone in the same look is looked at again: it was there for a moment, or both
+        are. Kept without its directory it would never be found gone."""
+        found, differences = self._found, self._found.differences
+        torn: dict[str, str] = {"": ""}  # of a directory the one above it, or itself, that is not there
+        for path in [*(path for path, difference in differences.items() if difference.new is not None), *self._unchanged]:
+            chain, place = [], path.rpartition("/")[0]
+            while place not in torn:
+                chain.append(place)
+                place = place.rpartition("/")[0]
+            above = torn[place]
+            for each in reversed(chain):
+                difference = differences.get(each)
+                new = difference.new if difference is not None else None
+                there = self._tree.holds(each) if difference is None else new is not None and is_dir(new)
+                above = torn[each] = above or ("" if there else each)
+            if above:
+                old = self._tree.get(path)
+                differences[path] = Difference(path, old, None, self._passed_over(path))
+                if old is None:
+                    del differences[path]
+                found.again.append(above)
 
     def _leave_out_away(self) -> None:
         """What was found below a mount that is not there now says nothing, also when it went while it was looked at."""
@@ -278,7 +303,8 @@ class Looker:
         quiet = False
         if old is not None:
             if same(old, entry):
-                self._found.differences.pop(path, None)
+                if self._found.differences.pop(path, None) is not None:
+                    self._unchanged.append(path)
                 return
             quiet = same_elsewhere(old, entry) and (not self.trusted or self._elsewhere(path))
         if quiet:

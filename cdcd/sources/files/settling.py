@@ -16,7 +16,7 @@ from cdcd.sources.files.tree import Difference, Moves, Tree, is_dir, same_inode
 
 def commits(differences: Sequence[Difference], moved: Moves, most: int) -> list[list[Difference]]:
     """Commits of about `most` each."""
-    gone = [difference for difference in differences if difference.new is None]
+    gone = sorted((d for d in differences if d.new is None), key=lambda d: d.path, reverse=True)
     come = {difference.path: difference for difference in differences if difference.new is not None}
     if len(differences) <= most:
         return [[*gone, *come.values()]] if differences else []

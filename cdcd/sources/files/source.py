@@ -296,6 +296,9 @@ class FilesSource:
             await self._settle_all(looked)
             self._tell(looked)
             if hints.everything:
+                if self._moving:
+                    await self._stage.stage((), (moving(self._store.name, {}),))
+                    self._moving = {}
                 self.looks += 1
                 self._tell_back()
                 look_at = now + max(LOOK_EVERY, SHARE * took)
@@ -304,9 +307,6 @@ class FilesSource:
                         "files.looked", why=hints.everything, entries=self.tree.count, changed=len(looked.differences)
                     )
                 await self._stage.stage((), (seen(self._store.name, os.fsencode(self._store.path), device),))
-                if self._moving:
-                    await self._stage.stage((), (moving(self._store.name, {}),))
-                    self._moving = {}
                 known, self._looker.trusted = device, True
             if now >= list_at or first:
                 list_at = now + max(self._list_every, SHARE * took)

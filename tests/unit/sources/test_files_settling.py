@@ -30,7 +30,7 @@ def test_what_does_not_fit_is_never_torn_apart() -> None:
     moved = moves(differences)
     parts = commits(differences, moved, 3)
     assert [[difference.path for difference in part] for part in parts] == [
-        ["n", "n/d"], ["d/1", "n/d/1"], ["d/2", "n/d/2"], ["d/3", "n/d/3"], ["d/4", "n/d/4"], ["d/5", "n/d/5", "d"],
+        ["n", "n/d"], ["d/5", "n/d/5"], ["d/4", "n/d/4"], ["d/3", "n/d/3"], ["d/2", "n/d/2"], ["d/1", "n/d/1", "d"],
     ]  # fmt: skip
     assert renamed(differences, moved) == {"d": "n/d"}
 
@@ -52,4 +52,9 @@ def test_a_file_takes_a_directory_s_place_when_that_is_empty() -> None:
     ]  # fmt: skip
     moved = moves(differences)
     assert moved.to == {"f": "d"}
-    assert [d.path for part in commits(differences, moved, 2) for d in part] == ["d/1", "d/2", "f", "d"]
+    assert [d.path for part in commits(differences, moved, 2) for d in part] == ["f", "d/2", "d/1", "d"]
+
+
+def test_what_is_in_a_directory_is_gone_before_it_whatever_was_found_first() -> None:
+    differences = [gone("d", entry("dir", inode=50)), gone("d/e/1", entry()), gone("d/e", entry("dir", inode=51))]
+    assert [d.path for d in commits(differences, moves([]), 100)[0]] == ["d/e/1", "d/e", "d"]
