@@ -34,7 +34,6 @@ GROUP_BYTES = 16 * 1024 * 1024
 COMPACT_EVERY = 10_000  # groups
 LOOK_EVERY = 5.0  # seconds between looks at an idle store
 FIRST_WAIT, LONGEST_WAIT = 0.05, 2.0  # seconds between tries
-WAKE = Effect("wake", ())  # tells the queue's source, once the commit is there
 UNWRITABLE = (struct.error, OverflowError, ValueError)  # what `arrays` raises for a value without a wire form
 
 
@@ -47,6 +46,10 @@ class Accompanied(Protocol):
 
     def effects_recorded(self) -> None:
         """What was given last is committed."""
+        ...
+
+    def wake(self) -> None:
+        """Records have queued events, which are there now."""
         ...
 
 
@@ -195,8 +198,11 @@ class Recorder:
                 failpoints.hit("recorder.committed")
                 for source, position in moved:
                     source.position_recorded(position)
+                followed = any(record.follows for record in records)
                 for each in self.accompanied:
                     each.effects_recorded()
+                    if followed:
+                        each.wake()
                 if records:
                     self._on_recorded(records)
                 for unit in units:
@@ -249,7 +255,7 @@ class Recorder:
             if self._poisoned:
                 _fail_unstorable(part, self._on_unstorable)
             follows = [event for record in part if record.follows for event in record.follows]
-            carried = [*part_effects, enqueue(follows), WAKE] if follows else part_effects
+            carried = [*part_effects, enqueue(follows)] if follows else part_effects
             try:
                 await self._writer.write(part, part_positions, self._clock.now(), carried)
             except StoreUnavailable as error:
@@ -261,12 +267,15 @@ class Recorder:
                 if len(part) > 1:
                     middle = len(part) // 2
                     todo.extendleft([(part[middle:], part_positions, part_effects), (part[:middle], (), ())])
+                elif part and (part_positions or part_effects):  # is it the record, or what came with it?
+                    todo.extendleft([((), part_positions, part_effects), (part, (), ())])
                 elif part:
                     _reduce(part[0], error, self._on_unstorable)
                     self._poisoned |= part[0].delivery.unstorable
                     todo.appendleft((part, part_positions, part_effects))
                 else:
-                    raise StoreRefused(f"the event store refuses what a source asks for: {error}") from error
+                    asked = ", ".join(effect.statement for effect in part_effects) or "a position"
+                    raise StoreRefused(f"the event store refuses what a source asks for ({asked}): {error}") from error
             else:
                 todo.popleft()
                 tries = 0

@@ -4,7 +4,6 @@ from cdcd.config.model import Limits
 from cdcd.delivery.following import Following
 from cdcd.event import Queued, Record, Status
 from cdcd.store.inbox import enqueue
-from cdcd.store.recorder import WAKE
 from tests.integration.store.shop import PROJECT, delivery, final, shop, staged
 from tests.postgres import Database
 
@@ -44,7 +43,7 @@ async def test_a_group_that_is_written_again_queues_nothing_again(database: Data
         record = follows(final(delivery()), "A")
         await it.write(record)
         it.rows("DELETE FROM queued RETURNING 1")
-        await it.recorder._writer.write([record], [], 0.0, [enqueue(record.follows), WAKE])
+        await it.recorder._writer.write([record], [], 0.0, [enqueue(record.follows)])
         assert it.rows("SELECT count(*) FROM queued") == [(0,)]
 
 

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from cdcd.errors import StoreRefused, StoreUnavailable
-from cdcd.event import Position, Record, Status
+from cdcd.event import Position, Queued, Record, Status
+from cdcd.store.inbox import enqueue
 from cdcd.store.pending import Backlog
 from cdcd.store.reads import Reads
 from tests.integration.store.shop import SCHEMA, Checkpoint, attempt, delivery, final, shop, staged
@@ -163,6 +164,18 @@ async def test_backends_killed_while_writing_lose_and_repeat_nothing(database: D
         assert it.rows("SELECT count(*) FROM pending") == [(0,)]
         assert all(isinstance(one.checkpoint, Checkpoint) and one.checkpoint.settled == 1 for one in deliveries)
         assert it.failures == []
+
+
+async def test_what_a_source_asks_for_is_not_blamed_on_a_record(database: Database) -> None:
+    """A statement that the store refuses ends the recorder by its name; the records of its commit are whole."""
+    async with shop(database) as it:
+        odd = enqueue([Queued("odd", "DB_INSERT", "cdcd/shop/queue", 0, b"1")])  # which comes from its source alone
+        it.recorder.record(final(one := delivery()))
+        it.recorder.submit([staged(two := delivery())], [odd])
+        await it.until(lambda: bool(it.failures))
+        assert "enqueue" in str(it.failures[0])
+        rows = {row[0]: row[1:] for row in it.rows("SELECT id::text, status, payload IS NOT NULL FROM event_logs")}
+        assert rows == {one.id: ("processed", True), two.id: ("staged", True)}
 
 
 async def test_a_store_that_takes_no_writes_is_waited_for(database: Database) -> None:
