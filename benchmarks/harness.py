@@ -91,7 +91,7 @@ class Server:
             directory / "postgres",
             find_binaries(),
             None,
-            {"max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "on"},
+            {"max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "on", "max_connections": "200"},
         )
         self.server.start()
         self._number = 0
