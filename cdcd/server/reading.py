@@ -33,6 +33,7 @@ LONGEST_DELAY = 100 * 365 * 86400.0  # seconds
 LONGEST_ID = 200  # characters of one that is given
 LONGEST_IDENTITY = 255  # of one by which an event is known
 LONGEST_KEY = 400
+LONGEST_DURATION = 50
 LONGEST_NAME = 50  # of a member that is not known, to be repeated in an answer
 MOST_UNKNOWN = 20  # of these, told of one event
 OWN = ("type", "data", "payload", "key", "id", "delay", "at", "subject")
@@ -171,7 +172,7 @@ def _own(value: object, pointer: str, now: int, reasons: Reasons) -> Asked | Non
             reasons.add("give `at` or `delay`, not both", f"{pointer}/delay")
     if delay is not None:
         try:
-            seconds = _seconds(delay) if isinstance(delay, str) else duration(delay)
+            seconds = _seconds(delay if len(delay) <= LONGEST_DURATION else "") if isinstance(delay, str) else duration(delay)
         except ValueError as error:
             reasons.add(str(error), f"{pointer}/delay")
         else:

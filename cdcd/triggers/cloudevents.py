@@ -25,6 +25,7 @@ PREFIX = "ce-"
 VERSION_HEADER = "ce-specversion"
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 2000  # characters of an attribute
+MOST_EXTENSIONS = 64
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _OWN = frozenset({"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data", "data_base64"})
 
@@ -91,6 +92,8 @@ def of_attributes(attributes: object, now: int) -> Incoming:
         raise Malformed("a CloudEvent is a JSON object")
     if attributes.get("specversion") != "1.0":
         raise Malformed("specversion must be 1.0")
+    if len(attributes) > len(_OWN) + MOST_EXTENSIONS:
+        raise Malformed(f"it has more than {MOST_EXTENSIONS} extensions")
     extensions: dict[str, str | int] = {}
     for name, value in attributes.items():
         if name in _OWN or value is None:

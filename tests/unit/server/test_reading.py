@@ -71,6 +71,7 @@ def test_a_list_keeps_its_order_and_tells_places() -> None:
         ({"type": "A", "at": "2025-11-24T17:00:00Z", "delay": "1s"}, "/delay", "give `at` or `delay`, not both"),
         ({"type": "A", "delay": 5}, "/delay", "a duration needs a unit: ms, s, m, h, d or w, as in 5s or 1h30m"),
         ({"type": "A", "delay": "100000d"}, "/delay", "is longer than 100 years"),
+        ({"type": "A", "delay": "1h" * 500_000}, "/delay", "not a duration; write it as in 250ms, 5s, 1h30m or 7d"),
         ({"type": "A", "at": "tomorrow"}, "/at", "it must be a time as in RFC 3339, such as 2026-11-23T18:00:00Z"),
         ({"type": "A", "at": "2025-11-24T17:00:00"}, "/at", "it must be a time as in RFC 3339, such as 2026-11-23T18:00:00Z"),
         ({"type": "A", "id": ""}, "/id", "must not be empty"),

@@ -97,6 +97,7 @@ def test_base64_data_stays_text() -> None:
         ({"ext": {"a": 1}}, "ext must be text"),
         ({"ext": 1.5}, "ext must be text"),
         ({"data": "\ud800"}, "not Unicode"),
+        ({f"x{number}": 1 for number in range(80)}, "more than 64 extensions"),
     ],
 )
 def test_what_is_malformed_says_why(attributes: dict[str, Any], why: str) -> None:
