@@ -4,7 +4,10 @@ The rules:
 - the table `queued` is the durable copy, so a delivery needs no row before it is sent; the event leaves the table in the commit that
   settles its last delivery. What a former life had under way is looked up by id before it is offered, as with the WAL;
 - an event that no trigger wants leaves too, and that is told;
-- nothing polls: whoever queues wakes the daemon, and the one timer rings for the next event that is due.
+- asleep, it is woken by whoever queues, and the one timer rings for the next event that is due. Where much is queued it is awake, and
+  nobody notifies (`sources.awake`); where transactions can be prepared nobody ever does, and it looks every `UNTOLD` seconds;
+- before it sleeps it first tells so, then looks, and goes on looking until the transactions that may have taken it to be awake have
+  ended.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from cdcd.clock import Clock
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Delivery, Event, Queued
 from cdcd.lifecycle import Failed, Tasks
+from cdcd.sources.awake import Awake
 from cdcd.sources.occurring import Parsed, deliveries_of, too_large
 from cdcd.store.inbox import Due, Inbox, dequeue
 from cdcd.store.reads import Reads
@@ -31,6 +35,9 @@ from cdcd.triggers.occurrence import Occurrence
 log = structlog.get_logger()
 
 LOOK_EVERY = 60.0  # seconds; for a notification that was lost, and a clock that was set
+UNTOLD = 0.2  # seconds, where nobody notifies
+SOONEST, LATEST = 0.005, 0.25  # seconds between looks while it is awake, or a transaction is open that may not notify
+BUSY = 0.5  # seconds until an event that somebody is cancelling or moving is looked at again
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds until a store that is away is asked again
 MOST_TOLD = 1000  # types without a trigger that are told
 LARGEST = 16 * 1024 * 1024  # bytes of data: the default of limits.payload
@@ -106,6 +113,10 @@ class QueueSource:
         self._held: set[str] = set()  # ids: read, and still in the store's queue
         self._settled: list[str] = []  # of these, to be taken from it
         self._leaving: list[str] = []  # in the commit that is under way
+        self._awake = Awake()
+        self._notifies: bool | None = None  # whether whoever queues may notify; None: not asked on this connection
+        self._told = False  # they are known to: nobody else holds the lock that keeps them from it
+        self._open: set[str] = set()  # transactions that may have taken it to be awake
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
 
     async def start(self) -> None:
@@ -139,15 +150,21 @@ class QueueSource:
                 wait = min(wait * 2, LONGEST_WAIT)
 
     async def _run(self) -> None:
-        wait = SHORTEST_WAIT
+        wait, pause = SHORTEST_WAIT, SOONEST
+        loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
             try:
                 due = await self._inbox.take(self._clock.now(), self._largest, list(self._held))
                 failpoints.hit("queue.taken")
                 await self._offer(due)
+                if due.events:
+                    self._awake.found(loop.time())
+                    pause = SOONEST
+                again = await self._wake_or_sleep(loop.time())
             except StoreUnavailable as error:
                 log.warning("queue.unreachable", error=str(error), retry_in=wait)
+                self._awake, self._notifies, self._told = Awake(), None, False
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
                 continue
@@ -155,13 +172,44 @@ class QueueSource:
             if due.events:
                 failpoints.hit("queue.offered")
                 await self._pipeline.room()
-            else:
+            elif not again:
                 self._look_up = False
-                await self._rest(due.next_due)
+                await self._rest(due.next_due, pause)
+                pause = min(pause * 1.5, LATEST)
 
-    async def _rest(self, next_due: float | None) -> None:
-        """Until something is queued or due."""
-        seconds = self._look_every if next_due is None else min(self._look_every, max(0.0, next_due - self._clock.now()))
+    async def _wake_or_sleep(self, now: float) -> bool:
+        """Be awake where much is queued; True when it must be looked once more, since nobody may have notified."""
+        if self._notifies is None:
+            self._notifies = await self._inbox.notifies()
+        if not self._notifies:
+            self._awake.held = self._awake.crowded(now) or (self._awake.held and not self._awake.quiet(now))
+            return False
+        if self._awake.crowded(now):
+            self._awake.held = await self._inbox.stay_awake()
+        elif self._awake.quiet(now) or not (self._told or self._awake.held):
+            if not self._awake.held and not await self._inbox.stay_awake():
+                return False  # a session that a network swallowed may still hold it for a while
+            self._awake.held, self._told = False, True
+            await self._inbox.sleep()
+            self._open = await self._inbox.writers()
+            return True
+        elif self._open:
+            open_ = self._open & await self._inbox.writers()
+            ended, self._open = open_ != self._open, open_
+            return ended
+        return False
+
+    async def _rest(self, next_due: float | None, pause: float) -> None:
+        """Until something is queued or due. `pause`: seconds, while a transaction is open that may not notify."""
+        if self._open:
+            seconds = pause
+        elif self._awake.held:
+            seconds = SOONEST
+        else:
+            seconds = self._look_every if self._told else min(UNTOLD, self._look_every)
+        if next_due is not None:
+            left = next_due - self._clock.now()
+            seconds = min(seconds, left if left > 0 else BUSY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

@@ -20,7 +20,8 @@ BATCH_BYTES = 16 * 1024 * 1024  # of their data
 
 @dataclass(slots=True, frozen=True)
 class Due:
-    """Events that are due, in order, and when (wall-clock seconds) the first of the others will be.
+    """Events that are due, in order, and when (wall-clock seconds) the first of the others will be: one that is due already is just
+    being cancelled or moved by somebody.
 
     `oversize`: those whose data was left out since it is too large, by id, and how many bytes it has.
     """
@@ -57,7 +58,7 @@ class Inbox:
         """What is due at `now` (wall-clock seconds), but for `held` (ids): too late to cancel it from here on. `largest`: bytes."""
         moment = timestamps([int(now * 1_000_000)])
         rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest, texts(list(held)))
-        upcoming = [] if rows else await self._session.fetch("queue_next", moment)
+        upcoming = [] if rows else await self._session.fetch("queue_next", moment, texts(list(held)))
         events: list[Queued] = []
         oversize: dict[str, int] = {}
         for identity, due, kind, source, subject, key, data, extensions, size in rows:
@@ -67,6 +68,22 @@ class Inbox:
             further = orjson.loads(extensions) if extensions else None
             events.append(Queued(identity, kind, source, due, data, subject, key, further))
         return Due(events, float(upcoming[0][0]) if upcoming else None, oversize)
+
+    async def notifies(self) -> bool:
+        """Whether whoever queues may notify: not where transactions can be prepared for a commit in two phases."""
+        return bool((await self._session.fetch("queue_notifies"))[0][0])
+
+    async def stay_awake(self) -> bool:
+        """Tell those who queue that they need not notify, until `sleep` or the end of the connection. False: not just now."""
+        return bool((await self._session.fetch("queue_awake"))[0][0])
+
+    async def sleep(self) -> None:
+        """They shall notify again. The transactions that are open now (`writers`) may not."""
+        await self._session.fetch("queue_sleep")
+
+    async def writers(self) -> set[str]:
+        """The transactions that have written to the queue and have not ended."""
+        return {name for (name,) in await self._session.fetch("queue_writers")}
 
     async def wakes(self) -> AsyncIterator[None]:
         """Once now, and then whenever something may have been queued. Ends by StoreUnavailable when the connection does."""

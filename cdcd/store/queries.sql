@@ -332,8 +332,11 @@ SELECT d.id, (extract(epoch FROM d.due_at) * 1000000)::bigint, d.type, d.source,
 FROM due d ORDER BY d.place, d.seq;
 
 -- name: queue_next
--- When the first custom event that is not due yet becomes due, in seconds since the Unix epoch.
-SELECT extract(epoch FROM due_at)::float8 FROM queued WHERE NOT at_once AND due_at > ($1::timestamptz[])[1] ORDER BY due_at LIMIT 1;
+-- When the first scheduled custom event that is not on its way ($2) becomes due, in seconds since the Unix epoch; one that was due
+-- at $1 is just being cancelled or moved.
+SELECT extract(epoch FROM due_at)::float8 FROM queued
+WHERE NOT at_once AND due_at > ($1::timestamptz[])[1] - interval '1 hour' AND id NOT IN (SELECT unnest($2::text[]))
+ORDER BY due_at LIMIT 1;
 
 -- name: prune_queued_ids
 -- Ids of custom events that are past retention, a few at a time.
@@ -366,6 +369,24 @@ DELETE FROM queued WHERE id = ANY($1::text[]);
 -- name: queue_channel
 -- The channel on which the daemon is told that something was queued.
 SELECT 'cdcd_queued_' || 'queued'::regclass::oid;
+
+-- name: queue_notifies
+-- Whether whoever queues may notify (see wake).
+SELECT current_setting('max_prepared_transactions') = '0';
+
+-- name: queue_awake
+-- Tells those who queue that the daemon looks by itself; false when it cannot be told just now.
+SELECT pg_try_advisory_lock(hashtextextended('cdcd.queue.awake', 'queued'::regclass::oid::bigint));
+
+-- name: queue_sleep
+-- They shall notify again.
+SELECT pg_advisory_unlock(hashtextextended('cdcd.queue.awake', 'queued'::regclass::oid::bigint));
+
+-- name: queue_writers
+-- The transactions that are writing to the queue, by their virtual ids.
+SELECT DISTINCT l.virtualtransaction FROM pg_locks l
+WHERE l.locktype = 'relation' AND l.relation = 'queued'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted
+  AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
 
 -- name: wake
 -- Tells the daemon that something was queued.

@@ -181,7 +181,12 @@ async def _check_installed(
         section.ok(
             "changelog", f"triggers will be brought in step by `cdcd setup` or `cdcd run`: {', '.join(sorted(set(later)))}"
         )
-    found = await ChangeLog(server.connection, names_of(config)).size()
+    changes = ChangeLog(server.connection, names_of(config))
+    if not await changes.notifies():
+        section.ok(
+            "changelog", "the server allows prepared transactions, which cannot notify: the log is looked at every 200 ms"
+        )
+    found = await changes.size()
     behind = max(0, found.written - (known.settled if known is not None else 0))
     words = f"the change log holds {size(found.bytes)}; {behind:,} changes are not settled"
     if found.bytes > MUCH:

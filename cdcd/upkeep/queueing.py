@@ -22,7 +22,7 @@ async def check_queueing(config: Config, triggers: Sequence[Trigger]) -> Section
     wanted = {kind for trigger in custom for kind in trigger.types}
     if custom:
         section.ok("custom", f"{len(wanted)} custom type{'s' * (len(wanted) != 1)}: {', '.join(sorted(wanted))}")
-        _ways(section, config, triggers)
+        await _ways(section, config, triggers)
     for database in config.databases.values():
         await _channels(section, database, wanted)
     for trigger in schedules:
@@ -30,11 +30,12 @@ async def check_queueing(config: Config, triggers: Sequence[Trigger]) -> Section
     return section if section.findings else None
 
 
-def _ways(section: Section, config: Config, triggers: Sequence[Trigger]) -> None:
+async def _ways(section: Section, config: Config, triggers: Sequence[Trigger]) -> None:
     """How they can be queued in SQL."""
     schema, home = identifier(config.eventing.schema), config.eventing.database
     if home is not None:
         section.ok("custom", f"{schema}.queue() is in the database {home}; a role needs: GRANT USAGE ON SCHEMA {schema} TO ...")
+        await _prepared(section, config.databases[home])
     else:
         section.ok(
             "custom", "the event store is a server of cdcd's own, which applications do not reach: no cdcd.queue() in SQL"
@@ -43,6 +44,23 @@ def _ways(section: Section, config: Config, triggers: Sequence[Trigger]) -> None
     heard = [name for name in read if config.databases[name].capture is Capture.REPLICATION]
     if heard:
         section.ok("custom", f"messages (pg_logical_emit_message) are read in: {', '.join(heard)}")
+
+
+async def _prepared(section: Section, database: Database) -> None:
+    """Whether a transaction that queues may notify."""
+    try:
+        with translated(database), refusals():
+            async with await connect(database) as connection:
+                cursor = await connection.execute("SELECT current_setting('max_prepared_transactions')")
+                row = await cursor.fetchone()
+    except CdcdError as error:
+        section.unknown("custom", f"whether transactions that queue may notify: {error}", error.hint)
+        return
+    if row is not None and row[0] != "0":
+        section.ok(
+            "custom",
+            f"database {database.name} allows prepared transactions, which cannot notify: what is queued in SQL is looked for every 200 ms",
+        )
 
 
 async def _channels(section: Section, database: Database, wanted: set[str]) -> None:

@@ -52,14 +52,21 @@ async def test_queued_in_the_applications_transaction(tmp_path: Path, database: 
                 assert event["type"] == "ORDER_PAID"
                 assert event["source"] == f"cdcd/{setting.project}/queue"
                 assert len(identity) == 36
+                # In a commit in two phases, where the server allows that.
+                await connection.execute("BEGIN")
+                await connection.execute("SELECT cdcd.queue('ORDER_PAID', '\"prepared\"')")
+                await connection.execute("PREPARE TRANSACTION 'two'")
+                await connection.execute("COMMIT PREPARED 'two'")
+                await endpoint.wait_for(2)
                 # Text, json and jsonb; nothing at all; a list.
                 await connection.execute("SELECT cdcd.queue('ORDER_PAID', jsonb_build_object('id', 2))")
                 await connection.execute("SELECT cdcd.queue('ORDER_PAID', json_build_object('id', 3))")
                 await connection.execute("SELECT cdcd.queue('ORDER_PAID', %s::text)", ['{"id": 4}'])
                 await connection.execute("SELECT cdcd.queue('ORDER_PAID')")
                 await connection.execute("SELECT cdcd.queue('ORDER_PAID', '[5]')")
-            await setting.processed(6)
-            assert sorted(data(endpoint), key=repr) == sorted([{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}, None, [5]], key=repr)
+            await setting.processed(7)
+            expected = [{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}, None, [5], "prepared"]
+            assert sorted(data(endpoint), key=repr) == sorted(expected, key=repr)
             assert await setting.ask("SELECT count(*) FROM cdcd.queued") == [(0,)]
             assert await setting.ask("SELECT key FROM cdcd.event_logs WHERE payload::jsonb @> '{\"id\": 1}'") == [("1",)]
             assert daemon.find("queue.unwanted") == []

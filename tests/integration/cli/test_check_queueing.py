@@ -25,6 +25,7 @@ def test_it_says_where_and_when(database: Database, tmp_path: Path) -> None:
     told = [finding["what"] for level in ("ok", "warning") for finding in result.found(level)]
     assert any("1 custom type: ORDER_PAID" in what for what in told)
     assert any('"cdcd".queue() is in the database main' in what for what in told)
+    assert any("allows prepared transactions" in what for what in told)
     assert any("messages (pg_logical_emit_message) are read in: main" in what for what in told)
     assert any("orders can be heard" in what for what in told)
     assert any("`0 9 * * *` ticks next at" in what and "T09:00:00+0" in what for what in told)

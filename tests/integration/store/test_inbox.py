@@ -81,6 +81,21 @@ async def test_the_same_id_once(database: Database) -> None:
     await inbox.close()
 
 
+async def test_what_is_just_being_cancelled_is_told_as_due(database: Database) -> None:
+    """So that it is looked at again soon, should that be rolled back."""
+    inbox = await prepared(database)
+    now = time.time()
+    await inbox.put([event("held", now - 2), event("a", now - 1)])
+    with database.connect() as connection:
+        connection.execute("BEGIN; SELECT cdcd.cancel('a')")
+        due = await inbox.take(now, LARGEST, ["held"])
+        assert due.events == []
+        assert due.next_due == pytest.approx(now - 1, abs=0.001)
+        connection.execute("ROLLBACK")
+    assert [each.id for each in (await inbox.take(now, LARGEST, ["held"])).events] == ["a"]
+    await inbox.close()
+
+
 async def test_leaving_twice_changes_nothing(database: Database) -> None:
     inbox = await prepared(database)
     await inbox.put([event("a"), event("b")])
@@ -108,7 +123,7 @@ async def test_many_scheduled_events_cost_a_look_up(database: Database) -> None:
         connection.execute("SET search_path = cdcd; SET enable_seqscan = off; SET enable_bitmapscan = off")
         for name, parameters in (
             ("queue_take", ("now()", "500", "1000000", "1000000", "ARRAY['due']")),
-            ("queue_next", ("now()",)),
+            ("queue_next", ("now()", "ARRAY['due']")),
         ):
             query = SQL[name].replace("($1::timestamptz[])[1]", parameters[0])
             for number, value in enumerate(parameters, 1):
