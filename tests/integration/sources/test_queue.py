@@ -69,8 +69,7 @@ async def test_nobody_notifies_while_it_is_awake(own_server: OwnServer, postgres
             late.execute(QUEUE)
             writing.execute(QUEUE)
             assert not list(listening.notifies(timeout=0.05))
-            await until(lambda: source._open)
-            assert not source._awake.held
+            await until(lambda: source._open and not source._awake.held)
             late.execute("COMMIT")
             await offered(number + 2)
             assert not list(listening.notifies(timeout=0.05))
