@@ -51,6 +51,8 @@ class Queueing:
     def check(self, asked: Sequence[Asked], claims: Claims | None, reasons: Reasons) -> None:
         """Raise Problem with every reason why not all of these can be queued. `claims` None: `allow` is not asked."""
         for each in asked:
+            if reasons.full:
+                break
             incoming = each.incoming
             if len(incoming.data) > self._largest:
                 reasons.add(

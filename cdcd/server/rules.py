@@ -26,7 +26,9 @@ from cdcd.triggers.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(("auth", "payload"), (), {})
 MOST_REASONS = 20  # of one event
-LARGE = 64 * 1024  # bytes of a payload, of which one reason is told: to find all costs more than to find one
+LARGE = (
+    4 * 1024
+)  # bytes of a payload, of which one reason is told at most: to find them costs far more than to find that there is one
 LONGEST_REASON = 300  # characters
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,6 +39,7 @@ class Rule:
 
     schema: Draft202012Validator | None
     allow: Expression | None
+    branches: bool = False  # whether the schema has alternatives: then each reason holds those of each alternative, and so on
 
 
 class Rules:
@@ -75,7 +78,7 @@ class Rules:
         if rule.allow is not None and claims is not None and (why := _forbidden(rule.allow, kind, payload, claims)):
             into.add(why, pointer, 403)
         if rule.schema is not None:
-            for why, where in _violations(rule.schema, payload, 1 if large else MOST_REASONS):
+            for why, where in _violations(rule, payload, large=large):
                 into.add(why, pointer + where)
 
 
@@ -109,7 +112,17 @@ def _compile(event: CustomType, mistakes: list[tuple[str, str]]) -> Rule:
     return Rule(
         _schema(event, lambda what: mistakes.append(("schema", what))),
         _allow(event, lambda what: mistakes.append(("allow", what))),
+        _has_branches(event.schema),
     )
+
+
+def _has_branches(schema: object) -> bool:
+    if isinstance(schema, Mapping):
+        return not _BRANCHES.isdisjoint(schema) or any(map(_has_branches, schema.values()))
+    return isinstance(schema, list) and any(map(_has_branches, schema))
+
+
+_BRANCHES = frozenset(("anyOf", "oneOf"))
 
 
 Mistake = Callable[[str], None]
@@ -164,13 +177,16 @@ def _forbidden(allow: Expression, kind: str, payload: object, claims: Mapping[st
     return "" if value is True else f"the token and the payload do not satisfy `allow` of {kind}"
 
 
-def _violations(schema: Draft202012Validator, payload: object, most: int) -> Iterator[tuple[str, str]]:
+def _violations(rule: Rule, payload: object, *, large: bool) -> Iterator[tuple[str, str]]:
     """What is wrong and where, as a JSON Pointer within the payload."""
-    if schema.is_valid(payload):
+    schema = rule.schema
+    if schema is None or schema.is_valid(payload):
         return
     errors: list[ValidationError] = []
-    if most > 1:
-        errors += islice(schema.iter_errors(payload), most)
+    if not large:
+        errors += islice(schema.iter_errors(payload), MOST_REASONS)
+    elif rule.branches:
+        yield "it does not satisfy the schema of its type, and is too large to be told where", ""
     else:
         try:
             schema.validate(payload)

@@ -87,6 +87,7 @@ def test_a_reason_repeats_nothing_of_the_payload(tmp_path: Path) -> None:
         ("patternProperties: {'^(a+)+$': true}, unevaluatedProperties: false", {"a" * 500_000 + "b": 1}),
         ("uniqueItems: true", [{"a": n} for n in range(50_000)] + [{"a": 1}]),
         ("items: {type: string}", list(range(200_000))),
+        ("anyOf: [{items: {$ref: '#'}, type: array}, {additionalProperties: {$ref: '#'}, type: object}]", [["x"] * 1000] * 100),
     ],
 )
 def test_checking_takes_time_in_proportion_to_the_size(tmp_path: Path, schema: str, payload: Any) -> None:
