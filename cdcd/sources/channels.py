@@ -17,7 +17,7 @@ import structlog
 
 from cdcd.clock import Clock
 from cdcd.config.model import Database
-from cdcd.errors import CdcdError, SourceUnavailable, StoreUnavailable
+from cdcd.errors import CdcdError, SourceUnavailable, StoreRefused, StoreUnavailable
 from cdcd.event import Queued
 from cdcd.lifecycle import Failed, Tasks
 from cdcd.replication.quoting import identifier
@@ -129,8 +129,11 @@ class ChannelSource:
         while True:
             try:
                 await self._inbox.put(events)
-            except StoreUnavailable as error:
-                self._log.warning("channel.waiting", notifications=len(events), error=str(error), retry_in=round(wait, 1))
+            except (StoreUnavailable, StoreRefused) as error:  # also what an operator must mend: they are kept until then
+                waits = round(wait, 1)
+                self._log.warning(
+                    "channel.waiting", notifications=len(events), error=str(error), hint=error.hint, retry_in=waits
+                )
                 await self._inbox.close()
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
