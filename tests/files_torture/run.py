@@ -237,7 +237,7 @@ def torture(seed: int, seconds: float, directory: Path, major: int, drain: float
     directory.mkdir(parents=True, exist_ok=True)
     server = servers.new(major)
     try:
-        with short_queue(random.Random(seed).choice((16384, 200, 40))) as shortened:
+        with short_queue(random.Random(seed).choice((16384, 40, 10))) as shortened:
             outcome: Outcome = uvloop.run(Torture(seed, seconds, directory, drain).run(server))
         if not shortened:
             outcome.figures["queue"] = "as it is"
