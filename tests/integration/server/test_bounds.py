@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from cdcd.clock import SystemClock
 from cdcd.config.model import Secret
@@ -144,6 +145,25 @@ async def test_bodies_connections_and_headers_are_bounded(database: Database) ->
     finally:
         await server.stop()
         await server.stop()
+    assert failures == []
+
+
+async def test_a_client_that_hangs_up_is_no_trouble(database: Database) -> None:
+    await migrate(database.dsn, "cdcd", "shop")
+    server, failures = make(database.dsn)
+    with capture_logs() as logs:
+        await server.start()
+        try:
+            for more in ((), ("Expect: 100-continue",)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.address.port)
+                writer.write(request(b"x" * 100, *more, length=1000))
+                if more:
+                    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+                writer.transport.abort()
+            assert (await exchange(server.address.port, request(BODY))).startswith(b"HTTP/1.1 202 ")
+        finally:
+            await server.stop()
+    assert [entry["event"] for entry in logs] == ["server.listening"]
     assert failures == []
 
 

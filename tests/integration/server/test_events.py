@@ -22,6 +22,9 @@ async def test_every_form_is_accepted_and_delivered(tmp_path: Path, database: Da
             (request,) = await endpoint.wait_for(1, "/hook")
             assert (request.event["data"], request.event["subject"]) == ({"id": 1}, "orders/1")
             assert request.event["source"] == f"cdcd/{setting.project}/queue"
+            received = request.headers["X-SC-Token"].removeprefix("Bearer ")
+            got = await client.post("/v1/events", event, bearer=received)
+            assert (got.status, got.json["errors"]) == (401, [{"detail": "the token is one that webhooks receive"}])
 
             # The same id twice is one event.
             got = await client.post("/v1/events", [{"type": "ORDER_PAID", "id": "a"}, {"type": "ORDER_PAID", "id": "b"}])
