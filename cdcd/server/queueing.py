@@ -118,8 +118,8 @@ class Queueing:
                     incoming.subject,
                     incoming.key,
                     incoming.extensions,
-                    given=bool(incoming.id),
-                    at_once=time is None or time <= now,
+                    bool(incoming.id),  # given
+                    time is None or time <= now,  # at once
                 )
             )
         return events
@@ -127,7 +127,9 @@ class Queueing:
     def _new_id(self, now: int) -> str:
         """A UUID of version 7 (RFC 9562, 5.7 and 6.2): ids sort as they were made, no two have the same microsecond, and what is random
         is so once for each life of the daemon."""
-        self._last = now = max(now, self._last + 1)
+        if now <= self._last:
+            now = self._last + 1
+        self._last = now
         milliseconds, rest = divmod(now, 1000)
         return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{rest:03x}-{self._mark}"
 

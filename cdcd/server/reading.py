@@ -43,6 +43,7 @@ _seconds = lru_cache(1024)(duration)  # an application has few of them
 _SHAPE = bytes(
     ord("d") if chr(byte) in "0123456789." else ord("e") if chr(byte) in "eE" else ord(" ") for byte in range(256)
 )  # what a number looks like; found in a tenth of the time of a regular expression
+_INTEGERS = (int, orjson.Fragment)  # as `parsed` gives them
 _LONG, _EXPONENT = b"d" * 17, b"de"
 
 
@@ -72,12 +73,12 @@ def read_events(headers: Mapping[str, str], body: bytes, now: int, reasons: Reas
 def read_json(body: bytes, now: int, reasons: Reasons) -> list[Asked]:
     """As `read_events`, for a body of `application/json`."""
     value = parsed(body)
-    if isinstance(value, list):
-        if not value:
-            raise Problem(400, "the list of events is empty")
-        found = [_own(each, f"/{number}", now, reasons) for number, each in enumerate(_bounded(value))]
-    else:
-        found = [_own(value, "", now, reasons)]
+    if not isinstance(value, list):
+        one = _own(value, "", now, reasons)
+        return [] if one is None else [one]
+    if not value:
+        raise Problem(400, "the list of events is empty")
+    found = [_own(each, f"/{number}", now, reasons) for number, each in enumerate(_bounded(value))]
     return [each for each in found if each is not None]
 
 
@@ -211,7 +212,7 @@ def _made(event: Mapping[str, object], payload: object, due: int | None, pointer
         reasons.add("is missing" if kind is None else "must be text that is not empty", f"{pointer}/type")
         return None
     identity, subject, key = event.get("id"), event.get("subject"), event.get("key")
-    if isinstance(key, int | orjson.Fragment) and not isinstance(key, bool):
+    if isinstance(key, _INTEGERS) and not isinstance(key, bool):
         key = _digits(key)  # an identifier, more often than not
     if identity is not None:
         identity = _text(identity, LONGEST_ID, f"{pointer}/id", reasons)
