@@ -19,6 +19,7 @@ from typing import Protocol
 import structlog
 
 from cdcd import failpoints
+from cdcd.changelog.horizon import Horizon, Writer
 from cdcd.clock import Clock
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Delivery, Event, Queued
@@ -37,6 +38,7 @@ log = structlog.get_logger()
 LOOK_EVERY = 60.0  # seconds; for a notification that was lost, and a clock that was set
 UNTOLD = 0.2  # seconds, where nobody notifies
 SOONEST, LATEST = 0.005, 0.25  # seconds between looks while it is awake, or a transaction is open that may not notify
+FLOOR_EVERY = 1000  # events that are taken, until it is asked up to where there can be none any more
 BUSY = 0.5  # seconds until an event that somebody is cancelling or moving is looked at again
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds until a store that is away is asked again
 MOST_TOLD = 1000  # types without a trigger that are told
@@ -117,6 +119,9 @@ class QueueSource:
         self._notifies: bool | None = None  # whether whoever queues may notify; None: not asked on this connection
         self._told = False  # they are known to: nobody else holds the lock that keeps them from it
         self._open: set[str] = set()  # transactions that may have taken it to be awake
+        self._horizon = Horizon()  # up to which number nothing more can appear
+        self._floor = 0  # and nothing is there that is not held
+        self._taken = 0  # events since it was raised last
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
 
     async def start(self) -> None:
@@ -155,7 +160,7 @@ class QueueSource:
         while True:
             self._woken.clear()
             try:
-                due = await self._inbox.take(self._clock.now(), self._largest, list(self._held))
+                due = await self._take()
                 failpoints.hit("queue.taken")
                 await self._offer(due)
                 if due.events:
@@ -165,6 +170,7 @@ class QueueSource:
             except StoreUnavailable as error:
                 log.warning("queue.unreachable", error=str(error), retry_in=wait)
                 self._awake, self._notifies, self._told = Awake(), None, False
+                self._horizon, self._floor = Horizon(), 0
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
                 continue
@@ -176,6 +182,18 @@ class QueueSource:
                 self._look_up = False
                 await self._rest(due.next_due, pause)
                 pause = min(pause * 1.5, LATEST)
+
+    async def _take(self) -> Due:
+        if self._taken >= FLOOR_EVERY:
+            self._taken = 0
+            written = await self._inbox.written()
+            writers = await self._inbox.writers()
+            self._horizon.look(written, [Writer(session, prepared) for session, prepared in writers])
+        due = await self._inbox.take(self._clock.now(), self._largest, list(self._held), self._floor)
+        self._taken += len(due.events)
+        if due.last or not due.events:
+            self._floor = max(self._floor, min(self._horizon.readable, due.last or self._horizon.readable))
+        return due
 
     async def _wake_or_sleep(self, now: float) -> bool:
         """Be awake where much is queued; True when it must be looked once more, since nobody may have notified."""
@@ -191,13 +209,16 @@ class QueueSource:
                 return False  # a session that a network swallowed may still hold it for a while
             self._awake.held, self._told = False, True
             await self._inbox.sleep()
-            self._open = await self._inbox.writers()
+            self._open = await self._running()
             return True
         elif self._open:
-            open_ = self._open & await self._inbox.writers()
+            open_ = self._open & await self._running()
             ended, self._open = open_ != self._open, open_
             return ended
         return False
+
+    async def _running(self) -> set[str]:
+        return {session for session, _ in await self._inbox.writers() if session is not None}
 
     async def _rest(self, next_due: float | None, pause: float) -> None:
         """Until something is queued or due. `pause`: seconds, while a transaction is open that may not notify."""

@@ -23,12 +23,14 @@ class Due:
     """Events that are due, in order, and when (wall-clock seconds) the first of the others will be: one that is due already is just
     being cancelled or moved by somebody.
 
-    `oversize`: those whose data was left out since it is too large, by id, and how many bytes it has.
+    `oversize`: those whose data was left out since it is too large, by id, and how many bytes it has. `last`: the highest number of an
+    event for now that is among them; 0: none.
     """
 
     events: list[Queued]
     next_due: float | None
     oversize: Mapping[str, int]
+    last: int = 0
 
 
 class Inbox:
@@ -54,20 +56,23 @@ class Inbox:
         effect = enqueue(events)
         return {row[0] for row in await self._session.fetch(effect.statement, *effect.parameters)}
 
-    async def take(self, now: float, largest: int, held: Sequence[str] = ()) -> Due:
-        """What is due at `now` (wall-clock seconds), but for `held` (ids): too late to cancel it from here on. `largest`: bytes."""
+    async def take(self, now: float, largest: int, held: Sequence[str] = (), floor: int = 0) -> Due:
+        """What is due at `now` (wall-clock seconds), but for `held` (ids): too late to cancel it from here on. `largest`: bytes.
+        `floor`: up to this number there is nothing for now that is not held."""
         moment = timestamps([int(now * 1_000_000)])
-        rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest, texts(list(held)))
+        rows = await self._session.fetch("queue_take", moment, BATCH, BATCH_BYTES, largest, texts(list(held)), floor)
         upcoming = [] if rows else await self._session.fetch("queue_next", moment, texts(list(held)))
         events: list[Queued] = []
         oversize: dict[str, int] = {}
-        for identity, due, kind, source, subject, key, data, extensions, size in rows:
+        last = 0
+        for identity, due, kind, source, subject, key, data, extensions, size, number in rows:
+            last = max(last, number or 0)
             if data is None:
                 oversize[identity] = size
                 data = b'{"bytes":%d}' % size
             further = orjson.loads(extensions) if extensions else None
             events.append(Queued(identity, kind, source, due, data, subject, key, further))
-        return Due(events, float(upcoming[0][0]) if upcoming else None, oversize)
+        return Due(events, float(upcoming[0][0]) if upcoming else None, oversize, last)
 
     async def notifies(self) -> bool:
         """Whether whoever queues may notify: not where transactions can be prepared for a commit in two phases."""
@@ -81,9 +86,13 @@ class Inbox:
         """They shall notify again. The transactions that are open now (`writers`) may not."""
         await self._session.fetch("queue_sleep")
 
-    async def writers(self) -> set[str]:
-        """The transactions that have written to the queue and have not ended."""
-        return {name for (name,) in await self._session.fetch("queue_writers")}
+    async def written(self) -> int:
+        """The highest number given out so far."""
+        return int((await self._session.fetch("queue_written"))[0][0])
+
+    async def writers(self) -> list[tuple[str | None, str | None]]:
+        """The transactions that have written to the queue and have not ended: names of those that run, or of what was prepared."""
+        return [(session, prepared) for session, prepared in await self._session.fetch("queue_writers")]
 
     async def wakes(self) -> AsyncIterator[None]:
         """Once now, and then whenever something may have been queued. Ends by StoreUnavailable when the connection does."""

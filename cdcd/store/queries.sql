@@ -305,18 +305,19 @@ AS n(id, due_at, type, source, subject, key, payload, extensions, at_once, size)
 
 -- name: queue_take
 -- Custom events that are due, those for now and scheduled ones by turns, each in order: as many as make so many bytes but at least
--- one; without the payload where it is too large. What is on its way already ($5) is left out.
+-- one; without the payload where it is too large. What is on its way already ($5) is left out; of those for now everything up to the
+-- number $6 is, so that a long snapshot, which keeps in the index what has left, costs nothing. Last the number of one for now.
 -- Scheduled ones are marked, so that they can be cancelled until then and not any more from then on; one that is just being
 -- cancelled is passed over.
 WITH at_once AS MATERIALIZED (
-  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, true AS taken,
+  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, true AS taken, true AS now,
          row_number() OVER (ORDER BY q.seq) AS place
-  FROM (SELECT * FROM queued WHERE at_once AND id NOT IN (SELECT unnest($5::text[])) ORDER BY seq LIMIT $2::integer) AS q
+  FROM (SELECT * FROM queued WHERE at_once AND seq > $6::bigint AND id NOT IN (SELECT unnest($5::text[])) ORDER BY seq LIMIT $2::integer) AS q
 ), locked AS MATERIALIZED (
   SELECT q.* FROM queued q WHERE NOT q.at_once AND q.due_at <= ($1::timestamptz[])[1] AND q.id NOT IN (SELECT unnest($5::text[]))
   ORDER BY q.due_at, q.seq LIMIT $2::integer FOR UPDATE SKIP LOCKED
 ), scheduled AS (
-  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, q.taken,
+  SELECT q.seq, q.id, q.due_at, q.type, q.source, q.subject, q.key, q.payload, q.extensions, q.size, q.taken, false AS now,
          row_number() OVER (ORDER BY q.due_at, q.seq) AS place
   FROM locked q
 ), due AS MATERIALIZED (
@@ -328,7 +329,7 @@ WITH at_once AS MATERIALIZED (
   UPDATE queued q SET taken = true FROM due d WHERE q.id = d.id AND NOT d.taken
 )
 SELECT d.id, (extract(epoch FROM d.due_at) * 1000000)::bigint, d.type, d.source, d.subject, d.key,
-       CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size
+       CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size, CASE WHEN d.now THEN d.seq END
 FROM due d ORDER BY d.place, d.seq;
 
 -- name: queue_next
@@ -382,9 +383,14 @@ SELECT pg_try_advisory_lock(hashtextextended('cdcd.queue.awake', 'queued'::regcl
 -- They shall notify again.
 SELECT pg_advisory_unlock(hashtextextended('cdcd.queue.awake', 'queued'::regclass::oid::bigint));
 
+-- name: queue_written
+-- The highest number that a custom event was given, whether its transaction has ended or not.
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM queued_seq_seq;
+
 -- name: queue_writers
--- The transactions that are writing to the queue, by their virtual ids.
-SELECT DISTINCT l.virtualtransaction FROM pg_locks l
+-- The transactions that are writing to the queue: by their virtual ids, or what they were prepared as.
+SELECT DISTINCT CASE WHEN l.pid IS NOT NULL THEN l.virtualtransaction END, CASE WHEN l.pid IS NULL THEN l.virtualtransaction END
+FROM pg_locks l
 WHERE l.locktype = 'relation' AND l.relation = 'queued'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted
   AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database());
 
@@ -420,8 +426,9 @@ SELECT s.name, extract(epoch FROM s.seen_from)::float8, extract(epoch FROM s.loo
 FROM stores s ORDER BY s.name;
 
 -- name: tree
--- What a store held, a page at a time in the order of the index: path, kind, size, time, inode, hash.
-SELECT t.path, t.kind = 'dir', t.size, t.mtime_ns, t.inode, t.sha256
+-- What a store held, a page at a time in the order of the index: path and packed entry (kind, size, time, inode, hash).
+SELECT t.path, CASE t.kind WHEN 'dir' THEN '\x01'::bytea ELSE '\x00' END
+       || int8send(t.size) || int8send(t.mtime_ns) || int8send(t.inode) || coalesce(t.sha256, '')
 FROM trees t
 WHERE t.store = $1::text AND CASE WHEN length(t.path) <= 1000 THEN t.path ELSE '\x00'::bytea || sha256(t.path) END > $2::bytea
 ORDER BY t.store, CASE WHEN length(t.path) <= 1000 THEN t.path ELSE '\x00'::bytea || sha256(t.path) END LIMIT $3::integer;

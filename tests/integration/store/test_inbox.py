@@ -122,7 +122,7 @@ async def test_many_scheduled_events_cost_a_look_up(database: Database) -> None:
     with database.connect() as connection:
         connection.execute("SET search_path = cdcd; SET enable_seqscan = off; SET enable_bitmapscan = off")
         for name, parameters in (
-            ("queue_take", ("now()", "500", "1000000", "1000000", "ARRAY['due']")),
+            ("queue_take", ("now()", "500", "1000000", "1000000", "ARRAY['due']", "0")),
             ("queue_next", ("now()", "ARRAY['due']")),
         ):
             query = SQL[name].replace("($1::timestamptz[])[1]", parameters[0])
@@ -135,6 +135,35 @@ async def test_many_scheduled_events_cost_a_look_up(database: Database) -> None:
             assert "Seq Scan" not in plan, plan
             hits = [int(hit) for hit in re.findall(r"shared hit=(\d+)", plan)]
             assert max(hits) < 200, plan
+    await inbox.close()
+
+
+async def test_a_long_snapshot_costs_nothing_above_the_floor(database: Database) -> None:
+    """What has left the queue stays in its index while somebody may still see it."""
+    inbox = await prepared(database)
+    database.execute(
+        "INSERT INTO cdcd.queued (id, at_once, type, source, payload, size) "
+        "SELECT 'left-' || g, true, 'ORDER', 's', '1', 1 FROM generate_series(1, 20000) g"
+    )
+    with database.connect() as old:
+        old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM cdcd.queued")
+        database.execute("DELETE FROM cdcd.queued")
+        floor = await inbox.written()
+        assert floor == 20000
+        assert await inbox.writers() == []
+        assert (await inbox.take(time.time(), LARGEST)).last == 0
+        await inbox.put([event("a")])
+
+        async def cost(floor: int) -> float:
+            best = 1.0
+            for _ in range(5):
+                began = time.perf_counter()
+                due = await inbox.take(time.time(), LARGEST, (), floor)
+                best = min(best, time.perf_counter() - began)
+                assert ([each.id for each in due.events], due.last) == (["a"], 20001)
+            return best
+
+        assert await cost(floor) < await cost(0)
     await inbox.close()
 
 
