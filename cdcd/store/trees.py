@@ -15,7 +15,6 @@ from cdcd.store.writer import Effect
 PAGE = 50_000
 LONGEST = 1000  # bytes of a path that the index holds as it is
 _ENTRY = Struct(">Bqqq")
-_pack = _ENTRY.pack
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,10 +51,7 @@ class Trees:
         after = b""
         while True:
             rows = await self._session.fetch("tree", store, after, PAGE)
-            yield [
-                (path, _pack(kind, size, mtime, inode) if content is None else _pack(kind, size, mtime, inode) + content)
-                for path, kind, size, mtime, inode, content in rows
-            ]
+            yield rows
             if len(rows) < PAGE:
                 return
             last = rows[-1][0]
