@@ -36,6 +36,7 @@ from cdcd.triggers.trigger import Trigger
 log = structlog.get_logger()
 
 LOOK_EVERY = 60.0  # seconds
+LATE = 120  # seconds: a tick that passed longer ago was missed, also while cdcd ran (the store away, the machine asleep)
 TOO_FAR = 3 * 3600  # seconds: a last tick that lies further ahead was noted by a clock that was wrong, as cron takes it
 SHORTEST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds until a store that is away is asked again
 BATCH = 500  # ticks that are staged in one commit, or counted before others get their turn
@@ -167,7 +168,7 @@ class ScheduleSource:
             count, newest = count + 1, tick
             if count % BATCH == 0:
                 await asyncio.sleep(0)
-        if each.schedule.missed is Missed.SKIP and newest <= self._up_since:
+        if each.schedule.missed is Missed.SKIP and newest <= max(self._up_since, now - LATE):
             log.info("schedule.skipped", trigger=each.trigger.name, ticks=count)
             await self._note(each, newest)
         else:

@@ -177,6 +177,20 @@ async def test_a_clock_that_is_set(database: Database) -> None:
         assert len(set(endpoint.ids())) == 2
 
 
+async def test_a_stale_tick_is_skipped_also_while_it_runs(database: Database) -> None:
+    """The machine slept for ten minutes, and the tick was due five minutes ago."""
+    clock = Shifted.half_past()
+    async with Endpoint() as endpoint, engine(database, endpoint, {"a": {}}) as it:
+        tick = int(clock.now() + 300) // 60 * 60
+        schedule = Schedule(f"{tick // 60 % 60} * * * *", missed=Missed.SKIP)
+        async with scheduled(it, schedule, clock=clock, look_every=0.02):
+            await it.until(lambda: last_tick(it) is not None)
+            clock.offset += 600
+            await it.until(lambda: last_tick(it) == tick)
+        assert it.statuses() == {}
+        assert endpoint.requests == []
+
+
 async def test_a_store_that_was_away_at_the_start(database: Database) -> None:
     async with Endpoint() as endpoint, engine(database, endpoint, {"a": {}}) as it:
         database.postgres.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS false')
