@@ -263,7 +263,7 @@ async def report_log(
     ]
     settled = known.settled if known is not None else 0
     changes = ChangeLog(catalog, names)
-    trouble += await _open_for_long(changes)
+    trouble += await open_for_long(changes)
     found = await changes.size()
     with refusals():
         cursor = await catalog.execute(
@@ -279,12 +279,12 @@ async def report_log(
     return LogReport(found.written, settled, max(0, found.written - settled), row[0], found.bytes, row[1]), trouble
 
 
-async def _open_for_long(changes: ChangeLog) -> list[tuple[str, str]]:
-    """The transactions that hold back what was captured after them."""
+async def open_for_long(changes: ChangeLog, patience: float = PATIENCE) -> list[tuple[str, str]]:
+    """The transactions that hold back what was captured after them: which, and what follows. `patience`: seconds."""
     found = []
     for writer in await changes.writers():
         who = await changes.who(writer)
-        if who is not None and who.since is not None and time.time() - who.since >= PATIENCE:
+        if who is not None and who.since is not None and time.time() - who.since >= patience:
             whose = who.application if writer.pid is None else f"pid {writer.pid}, application {who.application!r}, {who.state}"
             since = datetime.fromtimestamp(who.since, UTC).isoformat(timespec="seconds")
             found.append(

@@ -6,10 +6,12 @@ import time
 import orjson
 import pytest
 
-from cdcd.changelog.names import LEAF_BITS
+from cdcd.changelog.log import ChangeLog
+from cdcd.changelog.names import LEAF_BITS, Names
 from cdcd.config.model import Capture
 from cdcd.errors import PositionLost, SourceNotReady
 from cdcd.event import Status
+from cdcd.upkeep.logged import open_for_long
 from tests.integration.sources.reader import Reader, docs, reader, trigger
 from tests.postgres import Database, Databases, OwnServer, Postgres
 from tests.proxy import Proxy
@@ -305,6 +307,19 @@ async def test_a_key_that_is_changed_is_told_from_then_on(database: Database) ->
         assert [orjson.loads(each.event.data)["find"] for each in await it.offered(2)] == [{"id": 1}, {"note": "b"}]
 
 
+async def test_nobody_can_pass_his_table_off_as_another(database: Database) -> None:
+    """Also with a right that nobody should have: what its trigger says is not believed."""
+    database.execute(ITEMS + "; CREATE TABLE mine (id int PRIMARY KEY, note text)")
+    async with reader(database, TRIGGERS, capture=LOG) as it:
+        oid = it.ask("SELECT 'items'::regclass::oid")
+        database.execute(
+            f"CREATE TRIGGER forged AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION cdcd.changes_row('{oid}');"
+            "INSERT INTO mine VALUES (1, 'forged'); INSERT INTO items VALUES (2, 'true')"
+        )
+        assert docs(await it.offered(1)) == [2]
+        assert it.ask("SELECT count(*) FROM cdcd.changes") == 2
+
+
 @pytest.mark.matrix
 async def test_a_transaction_that_stays_open_is_told_once(database: Database) -> None:
     """Also one that only holds the lock: it may have a number already. Nothing is asked for in a hurry meanwhile."""
@@ -316,6 +331,9 @@ async def test_a_transaction_that_stays_open_is_told_once(database: Database) ->
             pid = open_.info.backend_pid
             assert (await it.logged("changelog.waiting", pid=pid))["application"] == "shop"
             await it.logged("changelog.waiting", pid=holding.info.backend_pid)
+            async with await database.aconnect() as catalog:
+                told = " ".join(what for what, _ in await open_for_long(ChangeLog(catalog, Names("cdcd")), 0.0))
+            assert f"pid {pid}, application 'shop', idle in transaction" in told
             open_.execute("COMMIT")
             holding.execute("COMMIT")
         await it.offered(1)
