@@ -122,6 +122,7 @@ class QueueSource:
         self._horizon = Horizon()  # up to which number nothing more can appear
         self._floor = 0  # and nothing is there that is not held
         self._taken = 0  # events since it was raised last
+        self._looked_at = 0.0  # wall-clock seconds
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
 
     async def start(self) -> None:
@@ -189,7 +190,8 @@ class QueueSource:
             written = await self._inbox.written()
             writers = await self._inbox.writers()
             self._horizon.look(written, [Writer(session, prepared) for session, prepared in writers])
-        due = await self._inbox.take(self._clock.now(), self._largest, list(self._held), self._floor)
+        self._looked_at = self._clock.now()
+        due = await self._inbox.take(self._looked_at, self._largest, list(self._held), self._floor)
         self._taken += len(due.events)
         if due.last or not due.events:
             self._floor = max(self._floor, min(self._horizon.readable, due.last or self._horizon.readable))
@@ -204,6 +206,8 @@ class QueueSource:
             return False
         if self._awake.crowded(now):
             self._awake.held = await self._inbox.stay_awake()
+            if self._awake.held:
+                self._open = set()  # it looks anyhow, and asks anew before it sleeps
         elif self._awake.quiet(now) or not (self._told or self._awake.held):
             if not self._awake.held and not await self._inbox.stay_awake():
                 return False  # a session that a network swallowed may still hold it for a while
@@ -229,8 +233,8 @@ class QueueSource:
         else:
             seconds = self._look_every if self._told else min(UNTOLD, self._look_every)
         if next_due is not None:
-            left = next_due - self._clock.now()
-            seconds = min(seconds, left if left > 0 else BUSY)
+            left = max(0.0, next_due - self._clock.now())
+            seconds = min(seconds, left if next_due > self._looked_at else BUSY)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
