@@ -5,10 +5,15 @@ import inspect
 import os
 from typing import Any
 
+import hypothesis
 import pytest
 import uvloop
 
 from tests.postgres import database, databases, own_server, postgres, pytest_generate_tests, servers
+
+# How long one example takes is the machine's affair.
+hypothesis.settings.register_profile("cdcd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("cdcd")
 
 __all__ = ["database", "databases", "own_server", "postgres", "pytest_generate_tests", "servers"]
 
