@@ -22,7 +22,8 @@ neighbours (`tests.proxy.Proxy`, `tests.endpoint.Endpoint`, `tests.daemon.Daemon
 
 Majors: one by default, the newest at hand. A test marked `@pytest.mark.matrix` runs on each of CDCD_TEST_POSTGRES=14,15 (one
 that is not at hand is skipped with the reason) or CDCD_TEST_POSTGRES=all (every one of 14 to 18 must be there). Unmarked
-tests run on the newest of those. `python tests/fetch_postgres.py` fetches what is missing.
+tests run on the newest of those, and `@pytest.mark.matrix(ends=True)` on the oldest and the newest. `python
+tests/fetch_postgres.py` fetches what is missing.
 """
 
 import contextlib
@@ -199,7 +200,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every test that uses a server its majors."""
     if "postgres" in metafunc.fixturenames:
         majors = chosen_majors()
-        wanted = majors if metafunc.definition.get_closest_marker("matrix") else majors[-1:]
+        marker = metafunc.definition.get_closest_marker("matrix")
+        if marker is None:
+            wanted = majors[-1:]
+        else:
+            wanted = sorted({majors[0], majors[-1]}) if marker.kwargs.get("ends") else majors
         metafunc.parametrize("postgres", wanted, ids=[f"pg{major}" for major in wanted], indirect=True)
 
 

@@ -10,7 +10,7 @@ from cdcd.store.recorder import Recorder
 from tests.integration.store.shop import SCHEMA, delivery, final, shop, staged
 from tests.postgres import Database
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.matrix(ends=True)
 MEGABYTE = 1 << 20
 
 

@@ -14,7 +14,7 @@ from cdcd.store.reads import Reads
 from tests.integration.store.shop import SCHEMA, Checkpoint, attempt, delivery, final, shop, staged
 from tests.postgres import Database
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.matrix(ends=True)
 
 KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cdcd' AND datname = current_database()"
 

@@ -11,7 +11,7 @@ from cdcd.store.retention import Retention
 from tests.integration.store.shop import SCHEMA, Shop, delivery, final, shop, staged
 from tests.postgres import Database
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.matrix(ends=True)
 DAY = 86400.0
 
 

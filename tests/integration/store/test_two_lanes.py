@@ -9,7 +9,7 @@ from cdcd.store.pending import Backlog
 from tests.integration.store.shop import SCHEMA, delivery, final, shop, staged
 from tests.postgres import Database
 
-pytestmark = pytest.mark.matrix
+pytestmark = pytest.mark.matrix(ends=True)
 
 
 async def due(backlog: Backlog) -> list[str]:
