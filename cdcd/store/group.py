@@ -129,15 +129,22 @@ def _first(fates: Sequence[Fate]) -> list[int]:
     taken: set[tuple[str, str]] = set()
     first = []
     for fate in fates:
-        lanes = _lanes(fate)
-        first.append(int(taken.isdisjoint(lanes)))
-        taken.update(lanes)
+        delivery = fate.delivery
+        if delivery.also is None and delivery.lane is not None:  # the usual case
+            before = len(taken)
+            taken.add((delivery.trigger, delivery.lane))
+            first.append(len(taken) - before)
+        else:
+            lanes = _lanes(fate)
+            first.append(int(taken.isdisjoint(lanes)))
+            taken.update(lanes)
     return first
 
 
 def behind(fates: Sequence[Fate]) -> list[Fate]:
     """Those of `fates` that stand behind another of them."""
-    return [fate for fate, first in zip(fates, _first(fates), strict=True) if not first]
+    first = _first(fates)
+    return [fate for fate, one in zip(fates, first, strict=True) if not one] if 0 in first else []
 
 
 def _lanes(fate: Fate) -> list[tuple[str, str]]:
