@@ -201,10 +201,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "postgres" in metafunc.fixturenames:
         majors = chosen_majors()
         marker = metafunc.definition.get_closest_marker("matrix")
-        if marker is None:
-            wanted = majors[-1:]
-        else:
-            wanted = sorted({majors[0], majors[-1]}) if marker.kwargs.get("ends") else majors
+        ends = marker is not None and marker.kwargs.get("ends")
+        wanted = majors[-1:] if marker is None else sorted({majors[0], majors[-1]}) if ends else majors
         metafunc.parametrize("postgres", wanted, ids=[f"pg{major}" for major in wanted], indirect=True)
 
 
