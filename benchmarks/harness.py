@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import psycopg
 
-from cdcd.demo.embedded import find_binaries
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
+from cdcd.embedded.service import find_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "benchmark-secret-0123456789abcdef"

@@ -20,7 +20,7 @@ import jwt
 
 from benchmarks.harness import ROOT, SECRET, Endpoint, Figure, Server, config_for, daemon, median
 from benchmarks.queuer import PAYLOAD
-from cdcd.demo.embedded import find_binaries
+from cdcd.embedded.service import find_binaries
 
 CONNECTIONS = 128
 API = """

@@ -15,7 +15,7 @@ from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
 from cdcd.delivery.signing import Signer
-from cdcd.demo.embedded import EmbeddedPostgres
+from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor

@@ -8,7 +8,7 @@ Fixtures (registered by tests/conftest.py):
     databases     a factory of the same: `databases()`; `databases(template="store", build=fn)` clones a template that
                   `fn(database)` filled once per server (migrations, big schemas), which costs 20 to 50 ms a clone.
     own_server    a factory of private servers: `own_server(settings={"wal_level": "replica"}, port=None, major=None)` gives a
-                  started `cdcd.demo.postgres.PostgresServer` (about 0.7 s), removed afterwards.
+                  started `cdcd.embedded.postgres.PostgresServer` (about 0.7 s), removed afterwards.
 
     def test_x(database: Database) -> None:
         database.execute("CREATE TABLE t (id int PRIMARY KEY)")         # autocommit, returns rows as tuples
@@ -41,8 +41,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdcd.demo.embedded import find_binaries
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
+from cdcd.embedded.service import find_binaries
 from cdcd.errors import PermanentError
 
 MAJORS = (14, 15, 16, 17, 18)

@@ -14,10 +14,10 @@ import orjson
 import psycopg
 
 from cdcd.demo.account import Account, Arrival, TriggerAccount
-from cdcd.demo.embedded import EmbeddedPostgres
 from cdcd.demo.http import Request
 from cdcd.demo.receiver import Behaviour, Received, Receiver
 from cdcd.demo.workload import SCHEMA
+from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.errors import PermanentError
 
 DATABASE = "shop"

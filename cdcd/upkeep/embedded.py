@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from cdcd.config.model import Config
-from cdcd.demo.embedded import EmbeddedPostgres
+from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.upkeep.home import embedded_directory, find_home
 
 

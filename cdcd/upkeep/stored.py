@@ -3,8 +3,8 @@
 import os
 
 from cdcd.config.model import Config
-from cdcd.demo.embedded import find_binaries
-from cdcd.demo.unprivileged import account_for
+from cdcd.embedded.service import find_binaries
+from cdcd.embedded.unprivileged import account_for
 from cdcd.errors import PermanentError, StoreRefused, StoreUnavailable
 from cdcd.event import Position
 from cdcd.replication.quoting import identifier

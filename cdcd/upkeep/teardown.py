@@ -12,7 +12,7 @@ from pathlib import Path
 from cdcd.changelog.install import Installed, inspect, remove, remove_sql
 from cdcd.changelog.names import Names
 from cdcd.config.model import Config, Database
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from cdcd.errors import SlotInUse, SourceUnavailable, StoreRefused, StoreUnavailable
 from cdcd.replication import publication, slot
 from cdcd.replication.walsender import Connection

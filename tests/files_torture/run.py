@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import uvloop
 
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from tests.daemon import ROOT, Daemon
 from tests.endpoint import Answer, Endpoint
 from tests.files_torture.account import Copy, Entry, real

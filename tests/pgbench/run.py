@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from cdcd.replication.lsn import parse_lsn
 from tests.daemon import Daemon
 from tests.endpoint import Endpoint, Request

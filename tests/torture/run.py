@@ -15,7 +15,7 @@ import uvloop
 from psycopg.rows import TupleRow
 
 from cdcd.changelog.names import LEAF_BITS
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from cdcd.replication.lsn import parse_lsn
 from tests.daemon import Daemon
 from tests.postgres import Servers

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from tests.daemon import Daemon
 from tests.endpoint import Answer, Endpoint, Request
 from tests.proxy import Proxy, Way

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from cdcd.replication import publication, slot
 from cdcd.replication.errors import ConnectionLost, NotPermitted, PublicationMissing, SlotActive, SlotLost, SlotMissing
 from cdcd.replication.frames import KEEPALIVE, PrimaryKeepalive, parse_frame

@@ -13,7 +13,7 @@ started it is killed with -9 the server goes on, harmlessly; whoever starts it n
 it anew with its own settings. It is never adopted: a child can be watched, and a stranger cannot.
 
 Ready means that line 8 of `postmaster.pid` says so (pg_ctl's own test; src/include/utils/pidfile.h).
-Everything here blocks; `cdcd.demo.embedded` gives it to the event loop.
+Everything here blocks; `cdcd.embedded.service` gives it to the event loop.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from urllib.parse import quote
 
 import structlog
 
-from cdcd.demo.unprivileged import account_for, place_binaries, place_data
+from cdcd.embedded.unprivileged import account_for, place_binaries, place_data
 from cdcd.errors import PermanentError
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class PostgresServer:
 
     `binaries` is an installation's prefix (it holds `bin/postgres`). `port` None: unix socket only; a number: also TCP on
     127.0.0.1 with a password; 0: a free port, kept for the life of this object. `settings` override `SETTINGS`.
-    As root see `cdcd.demo.unprivileged`. Raises PermanentError when the server cannot be made or started, with its last words.
+    As root see `cdcd.embedded.unprivileged`. Raises PermanentError when the server cannot be made or started, with its last words.
     """
 
     def __init__(

