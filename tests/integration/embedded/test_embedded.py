@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdcd.demo import unprivileged
+from cdcd.embedded import unprivileged
 from cdcd.embedded.postgres import PostgresServer
 from cdcd.embedded.service import EmbeddedPostgres, find_binaries
 from cdcd.errors import PermanentError
