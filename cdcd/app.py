@@ -9,6 +9,7 @@ import secrets
 
 import structlog
 
+from cdcd.admin.faces import Admin
 from cdcd.clock import SystemClock
 from cdcd.config.model import Capture, Config, Kind
 from cdcd.delivery.engine import Engine
@@ -162,7 +163,9 @@ class Daemon:
             largest=config.limits.payload,
         )
         recorder.accompanied.append(queue)
-        server: list[Part] = [] if config.server is None else [make_server(config, dsn, waiting, queue.wake, clock, failed)]
+        server: list[Part] = (
+            [] if config.server is None else [make_server(Admin(config), dsn, waiting, queue.wake, clock, failed)]
+        )
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
             *parts,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import orjson
 
 from cdcd import __version__
+from cdcd.admin.faces import Admin
 from cdcd.clock import Clock
-from cdcd.config.model import Config
 from cdcd.lifecycle import Failed
 from cdcd.server.auth import Tokens
 from cdcd.server.events import Events
@@ -23,11 +23,12 @@ from cdcd.store.inbox import Inbox
 from cdcd.store.scheduled import Schedule
 
 
-def make_server(config: Config, dsn: str, waiting: Waiting, wake: Callable[[], None], clock: Clock, failed: Failed) -> Server:
+def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], None], clock: Clock, failed: Failed) -> Server:
     """The part. `waiting` is what the queue source tells of matches, `wake` tells it that something was queued.
 
-    `config.server` must be there. Raises ConfigError for what `events` says wrongly.
+    `admin.config.server` must be there. Raises ConfigError for what `events` says wrongly.
     """
+    config = admin.config
     assert config.server is not None
     schema = config.eventing.schema
     intake = Intake(Inbox(dsn, schema), wake, clock, failed)

@@ -1,0 +1,12 @@
+"""Everything that the faces (admin API, console) are given, in one value: the daemon's parts as an operator uses them."""
+
+from dataclasses import dataclass
+
+from cdcd.config.model import Config
+
+
+@dataclass(slots=True)
+class Admin:
+    """Built by `cdcd.app`. `config` is the configuration in force."""
+
+    config: Config
