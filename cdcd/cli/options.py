@@ -3,15 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdcd.config import load
-from cdcd.config.model import Config
-from cdcd.errors import ConfigError
-from cdcd.server import rules
-from cdcd.triggers.trigger import mistakes_of
+if TYPE_CHECKING:  # what reads the file is imported when one is read
+    from cdcd.config.model import Config
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="CDCD_CONFIG", help="The configuration file.", show_default=True)
@@ -23,8 +20,13 @@ def missing_hint(path: Path) -> str:
     return "" if path.exists() else "name the configuration file with -c FILE, or in the environment variable CDCD_CONFIG"
 
 
-def load_or_exit(path: Path) -> Config:
+def load_or_exit(path: Path) -> "Config":
     """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
+    from cdcd.config import load
+    from cdcd.errors import ConfigError
+    from cdcd.server import rules
+    from cdcd.triggers.trigger import mistakes_of
+
     try:
         config = load(path, os.environ, mistakes_of, rules.mistakes_of)
     except ConfigError as error:

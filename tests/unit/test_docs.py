@@ -12,7 +12,7 @@ import typer.main
 
 import cdcd
 from cdcd import errors
-from cdcd.cli.main import app
+from cdcd.cli.main import app, load_all
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -32,7 +32,13 @@ def section(text: str, heading: str) -> str:
 # docs/commands.md
 
 ROOT_COMMAND: Any = typer.main.get_command(app)  # click's, or the copy of click that later versions of typer carry
-COMMANDS: dict[str, Any] = dict(ROOT_COMMAND.commands)
+LOADED = load_all()
+COMMANDS: dict[str, Any] = {
+    (f"{name} {inner}" if inner else name): command
+    for name, group in LOADED.items()
+    for inner, command in (group.commands.items() if hasattr(group, "commands") else [("", group)])
+}
+"""Everything that can be called, by name: `events list`."""
 SHARED = {"--config", "--help", "--version", "--install-completion", "--show-completion"}
 """Options of more than one command, or of none: described once, at the top."""
 
@@ -42,7 +48,13 @@ def options(command: Any) -> list[Any]:
 
 
 def test_every_command_has_its_section_and_nothing_else_has() -> None:
-    assert re.findall(r"^## cdcd (\S+)$", page("commands.md"), re.MULTILINE) == [*COMMANDS]
+    assert re.findall(r"^## cdcd ([a-z ]+)$", page("commands.md"), re.MULTILINE) == [*COMMANDS]
+
+
+def test_the_help_of_all_commands_says_what_the_help_of_each_says() -> None:
+    for name, command in LOADED.items():
+        told, whole = ROOT_COMMAND.commands[name].help, " ".join(command.help.split())
+        assert whole.startswith(told.rstrip(".")), name
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, ""])

@@ -15,10 +15,13 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from cdcd.__main__ import main
+from cdcd.cli.main import load_all
 from tests.daemon import ROOT
 from tests.postgres import Database
 
 SECRET = "0123456789abcdef0123456789"
+
+load_all()  # once, for all processes that are forked
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,7 +67,7 @@ def cdcd(*arguments: str | Path, answer: str = "") -> Result:
 @cache
 def _forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cdcd.cli.main", __name__])
+    context.set_forkserver_preload([__name__])
     return context
 
 
