@@ -19,13 +19,14 @@ from dataclasses import dataclass
 from cdcd.config.model import Limits, TriggerConfig
 from cdcd.delivery.circuit import Circuit, State
 from cdcd.delivery.lanes import MOST_LANES, Backlog, Lane, lanes_of
+from cdcd.delivery.meter import ANSWERS, REFUSED, Histogram, Meter
 from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
 
 
 class Endpoint:
-    """One webhook origin: the unit of concurrency and of the circuit."""
+    """One webhook origin: the unit of concurrency and of the circuit. `answers` counts attempts by `meter.ANSWERS`."""
 
-    __slots__ = ("circuit", "in_flight", "listed", "origin", "turns")
+    __slots__ = ("answers", "circuit", "durations", "in_flight", "listed", "origin", "turns")
 
     def __init__(self, origin: str, most: int) -> None:
         self.origin = origin
@@ -33,6 +34,8 @@ class Endpoint:
         self.in_flight = 0
         self.turns: deque[Queue] = deque()
         self.listed = False
+        self.answers = [0] * len(ANSWERS)
+        self.durations = Histogram()
 
 
 class Queue:
@@ -49,6 +52,7 @@ class Queue:
         "in_flight",
         "lanes",
         "last_error",
+        "latency",
         "listed",
         "live",
         "moved",
@@ -71,6 +75,7 @@ class Queue:
         self.held: dict[str, Delivery] = {}  # staged ones that must not be claimed now
         self.moved: set[str] = set()  # where a delivery was staged in place since the last claim began
         self.delivered = self.failed = self.retried = 0
+        self.latency = Histogram()
         self.last_error = ""
 
 
@@ -89,6 +94,7 @@ class Dispatcher:
         self.limits = limits
         self.endpoints: dict[str, Endpoint] = {}
         self.queues: dict[str, Queue] = {}
+        self.meter = Meter(self.queues)
         self.usage = Usage()
         self.in_flight = 0
         self.unclaimed: set[str] = set()  # triggers of which claimed deliveries left memory unsent: the engine claims again
@@ -231,6 +237,9 @@ class Dispatcher:
         endpoint.in_flight -= 1
         self.in_flight -= 1
         delivery.attempts += 1
+        latency = None if attempt.error else max(0.0, attempt.started_at + attempt.duration - delivery.event.time / 1e6)
+        answer = REFUSED if attempt.refused else attempt.status // 100
+        self.meter.attempted(queue, endpoint, answer, attempt.duration, latency, now)
         opened = False
         if attempt.refused:
             pass  # it never reached the endpoint
