@@ -24,9 +24,10 @@ from cdcd.server.api import make_server
 from cdcd.server.waiting import Waiting
 from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.channels import ChannelSource
+from cdcd.sources.ending import StreamEnd
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
-from cdcd.sources.replication import ReplicationSource, StreamEnd
+from cdcd.sources.replication import ReplicationSource
 from cdcd.sources.schedule import ScheduleSource
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate

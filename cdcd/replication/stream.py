@@ -126,6 +126,11 @@ class ReplicationStream:
         return self._received
 
     @property
+    def heard_at(self) -> float:
+        """When the server last gave a sign of life, by the event loop's clock."""
+        return self._heard_at
+
+    @property
     def confirmed(self) -> int:
         """The highest LSN that was given to `confirm`."""
         return self._confirmed

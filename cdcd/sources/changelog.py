@@ -40,6 +40,7 @@ from cdcd.sources.matching import Matching
 from cdcd.sources.opening import connect
 from cdcd.sources.replication import Pipeline, PositionWriter
 from cdcd.sources.rows import Transaction
+from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
 from cdcd.sources.waiting import PATIENCE, Waiting
 from cdcd.store.reads import Reads
@@ -98,6 +99,7 @@ class ChangelogSource:
         self._waiting = Waiting(database.name, patience)
         self._log = log.bind(database=database.name)
         self._started = False
+        self._standing = Standing()
         self._woken = asyncio.Event()
         self._connection: Connection | None = None
         self._changes: ChangeLog | None = None
@@ -130,6 +132,7 @@ class ChangelogSource:
         try:
             await self._open()
         except TransientError as error:
+            self._standing.stopped(error)
             self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=SHORTEST_WAIT)
         self._started = True
         self._tasks.spawn(self._run(), "read")
@@ -153,13 +156,26 @@ class ChangelogSource:
                 await self._read_while_watched()
             except TransientError as error:
                 await self._drop()
+                self._standing.stopped(error)
                 self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=round(wait, 1))
                 await asyncio.sleep(wait * random.uniform(0.8, 1.2))
                 wait = min(wait * 2, LONGEST_WAIT)
             except PermanentError as error:
                 await self._drop()
+                self._standing.stopped(error, permanent=True)
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
                 await asyncio.sleep(PERMANENT_WAIT)
+
+    def standing(self) -> Standing:
+        """How it stands now."""
+        standing, progress = self._standing, self._progress
+        standing.settled, standing.settled_time, standing.unsettled = (
+            progress.settled,
+            progress.settled_time,
+            progress.outstanding,
+        )
+        standing.recorded, standing.written, standing.received = max(0, self._recorded), self._written, self._read_up_to[0]
+        return standing
 
     # The connection
 
@@ -200,6 +216,7 @@ class ChangelogSource:
             self._begin_at(known, written, ours)
         self._scanned = self._read_up_to[0]
         self._anew = False
+        self._standing.opened()
         self._log.info("source.reading", position=self._read_up_to[0], written=written)
         if known is None:
             self._writer.position_moved()  # from now on the store knows which log is read
@@ -315,6 +332,7 @@ class ChangelogSource:
         assert self._changes is not None
         async with self._answered():
             written = await self._changes.written()
+            self._standing.heard_at = now
             if written > self._written:
                 self._written = written
                 self._awake.found(now)
@@ -340,7 +358,9 @@ class ChangelogSource:
             if self._pipeline.full:
                 if readable - self._progress.settled > MOST_BEHIND:
                     self._pipeline.relieve()  # endpoints that are alive, but behind, let the log grow no more than this
+                self._standing.waits_for_room = True
                 await self._pipeline.room()
+                self._standing.waits_for_room = False
             await self._let_settled_go()
 
     async def _match(self, entries: Sequence[Entry]) -> None:

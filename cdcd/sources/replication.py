@@ -34,6 +34,7 @@ from cdcd.sources.emitted import Ignored, Messages
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
 from cdcd.sources.rows import Transaction
+from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
 from cdcd.sources.watch import INTERVAL, KEPT, Watch
 from cdcd.store.reads import Reads
@@ -106,6 +107,7 @@ class ReplicationSource:
         self._watch = Watch(config, database, triggers, watch_interval)
         self._log = log.bind(database=database.name, slot=database.slot)
         self._started = False
+        self._standing = Standing()
         self._progress = Progress(0)
         self._opened: Opened | None = None
         self._stream: ReplicationStream | None = None
@@ -139,6 +141,7 @@ class ReplicationSource:
         try:
             await self._open()
         except TransientError as error:
+            self._standing.stopped(error)
             self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=SHORTEST_WAIT)
         self._started = True
         self._tasks.spawn(self._run(), "read")
@@ -154,9 +157,23 @@ class ReplicationSource:
         await self._reads.close()
 
     async def _wait(self, error: CdcdError, wait: float) -> float:
+        self._standing.stopped(error)
         self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=round(wait, 1))
         await asyncio.sleep(wait * random.uniform(0.8, 1.2))
         return min(wait * 2, LONGEST_WAIT)
+
+    def standing(self) -> Standing:
+        """How it stands now."""
+        standing, progress = self._standing, self._progress
+        standing.settled, standing.settled_time, standing.unsettled = (
+            progress.settled,
+            progress.settled_time,
+            progress.outstanding,
+        )
+        standing.recorded, standing.written, standing.received = self._recorded, self._watch.intact, progress.received
+        if self._stream is not None:
+            standing.received, standing.heard_at = max(self._stream.received, progress.received), self._stream.heard_at
+        return standing
 
     # The connection
 
@@ -191,6 +208,7 @@ class ReplicationSource:
         self._matching.forget()
         self._begun = False
         self._ordinal = 0
+        self._standing.opened()
         self._log.info("source.reading", position=format_lsn(opened.start), tables=len(opened.captured.tables))
         if known is None or opened.start > known.settled:
             self._writer.position_moved()  # from now on the store knows where reading began
@@ -243,6 +261,7 @@ class ReplicationSource:
             except Paused:
                 await self._lost()
                 self._log.info("source.paused", hint="the event store takes nothing; reading goes on when it does")
+                self._standing.waits_for_room = True
                 await self._pipeline.room()
             except TransientError as error:
                 self._undecodable = self._undecodable or isinstance(error.__cause__, PublicationMissing)
@@ -250,6 +269,7 @@ class ReplicationSource:
                 wait = await self._wait(error, wait)
             except PermanentError as error:
                 await self._lost()
+                self._standing.stopped(error, permanent=True)
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
                 await asyncio.sleep(PERMANENT_WAIT)
 
@@ -302,10 +322,12 @@ class ReplicationSource:
                 if self._watch.intact - self._progress.settled > MOST_HELD:  # as of the last look at the server
                     self._pipeline.relieve()  # endpoints that are alive, but behind, hold no more WAL than this
                 try:
+                    self._standing.waits_for_room = True
                     async with asyncio.timeout(LONGEST_PAUSE):
                         await self._pipeline.room()
                 except TimeoutError:
                     raise Paused(f"database {self._database.name!r}: there is no room") from None
+                self._standing.waits_for_room = False
 
     def _row(self, message: Insert | Update | Delete) -> None:
         self._ordinal += 1
@@ -465,25 +487,3 @@ class ReplicationSource:
             self._log.debug("slot.not_released", error=str(error))
             self._kept_from = self._recorded
         self._releasing = False
-
-
-class Source(Protocol):
-    """What reads a database."""
-
-    name: str
-
-    async def end(self) -> None: ...
-
-
-class StreamEnd:
-    """The last word of a source: a part that starts before the recorder, so that it stops after it."""
-
-    def __init__(self, source: Source) -> None:
-        self.name = f"{source.name}.end"
-        self._source = source
-
-    async def start(self) -> None:
-        return None
-
-    async def stop(self) -> None:
-        await self._source.end()

@@ -94,6 +94,9 @@ class Recorder:
         self.deadline = deadline
         self.groups = 0
         self.recorded = 0
+        self.commit_seconds = 0.0  # that all groups took together
+        self.committing_since: float | None = None  # monotonic seconds
+        self.trouble_since = 0.0  # monotonic seconds
         self._clock = clock
         self._patience = patience
         self._on_recorded = on_recorded
@@ -194,7 +197,10 @@ class Recorder:
                 effects += each.effects_to_record()
             if records or moved or units or effects:
                 failpoints.hit("recorder.before_commit")
+                began = self.committing_since = self._clock.monotonic()
                 await self._commit(records, [position for _, position in moved], effects)
+                self.commit_seconds += self._clock.monotonic() - began
+                self.committing_since = None
                 failpoints.hit("recorder.committed")
                 for source, position in moved:
                     source.position_recorded(position)
@@ -292,6 +298,8 @@ class Recorder:
         if trouble is None and self._trouble is None:
             return
         changed = str(trouble) != str(self._trouble)
+        if self._trouble is None:
+            self.trouble_since = self._clock.monotonic()
         self._trouble = trouble
         if not changed:
             return
