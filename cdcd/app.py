@@ -9,6 +9,7 @@ import secrets
 
 import structlog
 
+from cdcd.admin.deliveries import Deliveries
 from cdcd.admin.faces import Admin
 from cdcd.clock import SystemClock
 from cdcd.config.model import Capture, Config, Kind
@@ -24,6 +25,7 @@ from cdcd.server.api import make_server
 from cdcd.server.waiting import Waiting
 from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.channels import ChannelSource
+from cdcd.sources.ending import StreamEnd
 from cdcd.sources.ending import StreamEnd
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
@@ -165,7 +167,9 @@ class Daemon:
         )
         recorder.accompanied.append(queue)
         server: list[Part] = (
-            [] if config.server is None else [make_server(Admin(config), dsn, waiting, queue.wake, clock, failed)]
+            []
+            if config.server is None
+            else [make_server(Admin(config, Deliveries(dsn, schema)), dsn, waiting, queue.wake, clock, failed)]
         )
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [

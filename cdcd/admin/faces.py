@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cdcd.admin.deliveries import Deliveries
 from cdcd.config.model import Config
 
 
@@ -10,3 +11,4 @@ class Admin:
     """Built by `cdcd.app`. `config` is the configuration in force."""
 
     config: Config
+    deliveries: Deliveries

@@ -184,6 +184,13 @@ class Session:
             cursor = await run(await self.connection(), name, *params)
             return await cursor.fetchall()
 
+    async def look(self, name: str, *params: object) -> list[TupleRow]:
+        """As `fetch`, planned anew for these parameters: for what has so many forms that no plan fits all of them."""
+        with translated():
+            connection = await self.connection()
+            cursor = await connection.execute(SQL[name], params, binary=True, prepare=False)
+            return await cursor.fetchall()
+
     async def execute(self, name: str, *params: object) -> int:
         """Run the statement `name`; how many rows it touched."""
         with translated():

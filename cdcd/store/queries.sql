@@ -255,7 +255,7 @@ WHERE time >= ($2::timestamptz[])[1] AND status IN ('processed', 'cancelled') GR
 -- name: failures
 -- Failed deliveries by trigger since a time, counted by their own index, and why the newest of them failed.
 SELECT DISTINCT ON (trigger) trigger, count(*) OVER (PARTITION BY trigger), remark, extract(epoch FROM settled_at)::float8
-FROM event_logs WHERE status = 'failed' AND time >= ($1::timestamptz[])[1] ORDER BY trigger, time DESC;
+FROM event_logs WHERE status = 'failed' AND time >= ($1::timestamptz[])[1] ORDER BY trigger, id DESC;
 
 -- name: backlog
 -- What waits, by trigger: how many, since when (seconds since the Unix epoch), and the newest error among the due ones.
@@ -464,3 +464,99 @@ SET schedule = excluded.schedule, timezone = excluded.timezone, last_tick = excl
 -- name: forget_schedules
 -- Triggers that are gone or off: they begin anew if they come back.
 DELETE FROM schedules WHERE trigger <> ALL($1::text[]);
+
+-- name: matching
+-- The conditions of a filter; stands for {matching} in the walks.
+($4::text[] IS NULL OR e.status = ANY ($4)) AND ($5::text[] IS NULL OR e.trigger = ANY ($5)) AND ($6::text IS NULL OR e.key = $6)
+AND ($7::text[] IS NULL OR e.type = ANY ($7)) AND ($8::text IS NULL OR e.source = $8 OR e.source LIKE $9)
+AND ($10::text IS NULL OR e.payload::text ILIKE $10)
+AND ($11::text IS NULL OR e.remark ILIKE $11
+     OR e.status = 'staged' AND EXISTS (SELECT FROM pending p WHERE p.id = e.id AND p.last_error ILIKE $11))
+
+-- name: columns
+-- What a list shows of a delivery; stands for {columns} in the walks. Times in microseconds since the Unix epoch.
+e.id, e.time, e.type, e.source, e.subject, e.trigger, e.key, e.status, e.attempts, e.remark, e.created_at, e.settled_at, e.extensions
+
+-- name: by_id
+-- A walk over deliveries, newest first: those with ids ($1) and times ($2) from one to before another, at most $3. Comparing rows
+-- instead of columns leaves the planner one index, whatever its statistics say.
+SELECT {columns} FROM event_logs e
+WHERE e.id >= ($1::uuid[])[1] AND e.id < ($1::uuid[])[2] AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
+ORDER BY e.id DESC LIMIT $3::bigint
+
+-- name: by_trigger
+-- The same walk, over the deliveries of some triggers.
+SELECT e.* FROM unnest($5::text[]) AS t(name) CROSS JOIN LATERAL (
+  SELECT {columns} FROM event_logs e
+  WHERE (e.trigger, e.id) >= (t.name, ($1::uuid[])[1]) AND (e.trigger, e.id) < (t.name, ($1::uuid[])[2])
+    AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
+  ORDER BY e.trigger DESC, e.id DESC LIMIT $3::bigint
+) AS e ORDER BY e.id DESC LIMIT $3::bigint
+
+-- name: by_key
+-- The same walk, over the deliveries with one key.
+SELECT {columns} FROM event_logs e
+WHERE (e.key, e.id) >= ($6::text, ($1::uuid[])[1]) AND (e.key, e.id) < ($6::text, ($1::uuid[])[2])
+  AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
+ORDER BY e.key DESC, e.id DESC LIMIT $3::bigint
+
+-- name: by_status
+-- The same walk, over the deliveries with some statuses other than `processed`.
+SELECT e.* FROM unnest($4::text[]) AS s(name) CROSS JOIN LATERAL (
+  SELECT {columns} FROM event_logs e
+  WHERE e.status <> 'processed' AND (e.status, e.id) >= (s.name, ($1::uuid[])[1]) AND (e.status, e.id) < (s.name, ($1::uuid[])[2])
+    AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
+  ORDER BY e.status DESC, e.id DESC LIMIT $3::bigint
+) AS e ORDER BY e.id DESC LIMIT $3::bigint
+
+-- name: by_status_and_trigger
+-- The same walk, over the deliveries of some triggers with some statuses other than `processed`.
+SELECT e.* FROM unnest($4::text[]) AS s(name) CROSS JOIN unnest($5::text[]) AS t(name) CROSS JOIN LATERAL (
+  SELECT {columns} FROM event_logs e
+  WHERE e.status <> 'processed' AND (e.status, e.trigger, e.id) >= (s.name, t.name, ($1::uuid[])[1])
+    AND (e.status, e.trigger, e.id) < (s.name, t.name, ($1::uuid[])[2])
+    AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
+  ORDER BY e.status DESC, e.trigger DESC, e.id DESC LIMIT $3::bigint
+) AS e ORDER BY e.id DESC LIMIT $3::bigint
+
+-- name: walk_page
+-- What a walk finds.
+SELECT w.id::text, (extract(epoch FROM w.time) * 1000000)::bigint, w.type, w.source, w.subject, w.trigger, w.key, w.status,
+       w.attempts, w.remark, (extract(epoch FROM w.created_at) * 1000000)::bigint, (extract(epoch FROM w.settled_at) * 1000000)::bigint,
+       w.extensions
+FROM ({walk}) AS w;
+
+-- name: walk_count
+-- How many a walk finds.
+SELECT count(*) FROM ({walk}) AS w;
+
+-- name: walk_edge
+-- Where a walk is after so many rows, none of them looked at.
+SELECT w.id::text FROM ({walk}) AS w OFFSET $3::bigint - 1;
+
+-- name: waiting
+-- How these stand in the backlog: due time (microseconds since the Unix epoch), attempts, last error.
+SELECT p.id::text, (extract(epoch FROM p.due_at) * 1000000)::bigint, p.attempts, p.last_error
+FROM unnest($1::uuid[]) AS n(id) JOIN pending p ON p.id = n.id;
+
+-- name: delivery
+-- One delivery whole. The bounds of its time leave out the other days' partitions. Times in microseconds since the Unix epoch.
+SELECT e.id::text, (extract(epoch FROM e.time) * 1000000)::bigint, e.type, e.source, e.subject, e.trigger, e.key, e.status,
+       e.attempts, e.remark, (extract(epoch FROM e.created_at) * 1000000)::bigint, (extract(epoch FROM e.settled_at) * 1000000)::bigint,
+       e.extensions, e.position, e.payload, (SELECT r.url FROM redirected r WHERE r.id = e.id)
+FROM event_logs e
+WHERE e.id = ($1::uuid[])[1] AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2];
+
+-- name: attempts
+-- The attempts of a delivery, in order. `at` in microseconds since the Unix epoch.
+SELECT i.number, (extract(epoch FROM i.at) * 1000000)::bigint, i.duration_ms, i.status_code, i.response, i.error
+FROM invocation_logs i
+WHERE i.event_id = ($1::uuid[])[1] AND i.time >= ($2::timestamptz[])[1] AND i.time < ($2::timestamptz[])[2] ORDER BY i.number;
+
+-- name: place
+-- Where a delivery stands in the backlog: its lane, its due time (microseconds since the Unix epoch), attempts, last error, attempts of
+-- earlier series, how many stand before it in its lane (at most so many are counted), and the first of them.
+SELECT p.lane, (extract(epoch FROM p.due_at) * 1000000)::bigint, p.attempts, p.last_error, p.earlier,
+       (SELECT count(*) FROM (SELECT FROM pending b WHERE b.trigger = p.trigger AND b.lane = p.lane AND b.seq < p.seq LIMIT $2::integer) AS b),
+       (SELECT b.id::text FROM pending b WHERE b.trigger = p.trigger AND b.lane = p.lane AND b.seq < p.seq ORDER BY b.seq LIMIT 1)
+FROM pending p WHERE p.id = ($1::uuid[])[1];
