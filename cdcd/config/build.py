@@ -68,6 +68,8 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         storage={name: _storage(main, name, store) for name, store in shape.storage.items()},
         events={name: _event(main, name, event or EventShape()) for name, event in shape.events.items()},
         server=_server(main, shape.server) if shape.server is not None else None,
+        reload=shape.reload,
+        include=tuple(str(main.base / Path(pattern).expanduser()) for pattern in shape.include),
         path=path,
         warnings=(*warnings, *_last_resorts(triggers)),
     )

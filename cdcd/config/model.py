@@ -73,6 +73,13 @@ class Egress(StrEnum):
     PUBLIC = "public"  # globally routable addresses only
 
 
+class Reload(StrEnum):
+    """What makes cdcd read its configuration again."""
+
+    MANUAL = "manual"  # somebody asks: SIGHUP, the API, `cdcd reload`
+    WATCH = "watch"  # that, and each change of the files
+
+
 @dataclass(slots=True, frozen=True)
 class Secret:
     """A key that signs tokens and webhooks. The first of a list signs tokens; all sign webhooks while they rotate."""
@@ -243,7 +250,8 @@ class TriggerConfig:
 
 @dataclass(slots=True, frozen=True)
 class Config:
-    """A whole, valid configuration. `warnings` are what an operator should know although it works."""
+    """A whole, valid configuration. `warnings` are what an operator should know although it works. `include` are the globs of
+    included files, absolute."""
 
     project: str
     secrets: tuple[Secret, ...]
@@ -254,6 +262,8 @@ class Config:
     storage: dict[str, Storage] = field(default_factory=dict)
     events: dict[str, CustomType] = field(default_factory=dict)
     server: Server | None = None
+    reload: Reload = Reload.MANUAL
+    include: tuple[str, ...] = ()
     path: Path = Path("cdcd.yaml")
     warnings: tuple[str, ...] = ()
 

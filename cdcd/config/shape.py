@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from cdcd.config import quantities
-from cdcd.config.model import Backoff, Capture, Egress, Existing, Format, Missed, Order
+from cdcd.config.model import Backoff, Capture, Egress, Existing, Format, Missed, Order, Reload
 from cdcd.config.types import BUILT_IN, TYPE, custom_type, event_type
 
 
@@ -363,6 +363,9 @@ class ConfigShape(Shape):
     """Triggers by name: letters, digits, `_` and `-`."""
     include: Annotated[list[Text], BeforeValidator(_listed), _one_or_more({"type": "string"})] = Field(default_factory=list)
     """Files (globs) with more triggers, relative to this file. Each holds a mapping with `triggers`."""
+    reload: Reload = Reload.MANUAL
+    """When this file and those that it includes are read again: `manual` (SIGHUP, the API, `cdcd reload`), or `watch`: also whenever
+    one of them was changed."""
 
 
 def schema() -> dict[str, Any]:
