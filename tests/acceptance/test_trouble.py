@@ -307,7 +307,7 @@ async def test_a_table_that_appears_later_and_matches_a_pattern(tmp_path: Path, 
         assert numbers(endpoint) == [7]
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_a_publication_that_is_dropped_while_it_is_read(tmp_path: Path, database: Database) -> None:
     """PostgreSQL up to 17 says so at the first change, 18 never does. It is made again, the gap is told, and what comes after arrives."""
     database.execute(TABLE)
