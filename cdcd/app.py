@@ -26,7 +26,6 @@ from cdcd.server.waiting import Waiting
 from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.channels import ChannelSource
 from cdcd.sources.ending import StreamEnd
-from cdcd.sources.ending import StreamEnd
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.replication import ReplicationSource
