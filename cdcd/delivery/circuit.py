@@ -28,7 +28,7 @@ class State(Enum):
 class Circuit:
     """Decides how many requests an endpoint may have under way. Times are monotonic seconds."""
 
-    __slots__ = ("_failures", "_most", "_wait", "allowed", "open_until", "state")
+    __slots__ = ("_failures", "_most", "_wait", "allowed", "open_until", "since", "state")
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -37,6 +37,7 @@ class Circuit:
         self.state = State.CLOSED
         self.allowed = most
         self.open_until = 0.0
+        self.since = 0.0  # when it left CLOSED
 
     def ready(self, now: float) -> bool:
         """Whether anything may be sent now; lets the probe through once an open circuit has waited long enough."""
@@ -62,6 +63,8 @@ class Circuit:
             return False
         if self.state is State.PROBING:
             self._wait = min(LONGEST, self._wait * 2)
+        else:
+            self.since = now
         self.state = State.OPEN
         self.allowed = 1
         self.open_until = now + self._wait

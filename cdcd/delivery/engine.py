@@ -84,6 +84,7 @@ class Engine:
         self._failed = failed
         self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
         self._claiming: set[str] = set()
+        self.claiming_since: float | None = None  # monotonic seconds: when the one that reads now began
         self._reading = asyncio.Lock()  # the backlog has one connection
         self._waiting: list[asyncio.Future[None]] = []
         self._watched: dict[str, Callable[[Record], None]] = {}
@@ -349,10 +350,12 @@ class Engine:
         self._due[name] = math.inf  # whatever is committed while the claim runs lowers it again
         try:
             async with self._reading:
+                self.claiming_since = self._clock.monotonic()
                 held = self.dispatcher.claiming(name)
                 budget = self._limits.in_flight_bytes
                 most = max(0, min(budget // 4, budget - self.dispatcher.usage.bytes))  # a claim gives one in any case
                 claim = await self._backlog.claim(name, held, limit, most, began)
+                self.claiming_since = None
             now = self._clock.monotonic()
             for delivery in claim.deliveries:
                 self._record(self.dispatcher.admit(delivery, now))
@@ -361,6 +364,7 @@ class Engine:
             if not claim.deliveries and self._due[name] == math.inf and not queue.held:
                 await self._recount(queue)
         except StoreUnavailable as error:
+            self.claiming_since = None
             log.warning("backlog.unreachable", trigger=name, error=str(error))
             self._due[name] = min(self._due[name], self._clock.now() + STORE_RETRY)
         finally:
@@ -370,6 +374,21 @@ class Engine:
         self._claim_again()
         self._claim_of(name, now)  # what was committed meanwhile found this claim under way
         self._arm(now)
+
+    def overdue(self) -> list[str]:
+        """Triggers of which something is due in the store and could be claimed, but is not. For a moment that is so all the time."""
+        now, wall = self._clock.monotonic(), self._clock.now()
+        if not self._accepting or self.full:
+            return []
+        return [
+            name
+            for name, due in self._due.items()
+            if due <= wall
+            and name not in self._claiming
+            and (queue := self.dispatcher.queues[name]).backlog.count
+            and (queue.endpoint.circuit.state is not State.OPEN or queue.endpoint.circuit.open_until <= now)
+            and self._claimable(queue)
+        ]
 
     def _claim_again(self) -> None:
         """What was claimed and left memory unsent is due as before."""

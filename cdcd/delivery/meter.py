@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 SLICE = 5.0  # seconds
@@ -152,7 +153,7 @@ class Meter:
         kept = [*self._slices, self.counted(now)]
         return [
             Counted(first.at, *_difference(first, second))
-            for first, second in zip(kept, kept[1:], strict=False)
+            for first, second in pairwise(kept)
             if second.at > first.at
         ]
 

@@ -127,6 +127,16 @@ async def flushed_lsn(connection: Connection) -> int:
     return parse_lsn(row[0])
 
 
+async def allowed_bytes(connection: Connection) -> int | None:
+    """How much WAL the server lets a slot keep before it invalidates it (`max_slot_wal_keep_size`); None: without bound."""
+    with translated():
+        cursor = await connection.execute(
+            "SELECT nullif(setting::bigint, -1) * 1048576 FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size'"
+        )
+        row = await cursor.fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
 async def advance(connection: Connection, name: str, lsn: int) -> int:
     """Move the slot forward to `lsn` (no further than the server's flush position) without reading; returns where it stands.
     What lies between is never streamed. Raises SlotMissing, SlotActive, NotPermitted, ReplicationError."""

@@ -12,6 +12,7 @@ The rules:
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -123,6 +124,7 @@ class QueueSource:
         self._floor = 0  # and nothing is there that is not held
         self._taken = 0  # events since it was raised last
         self._looked_at = 0.0  # wall-clock seconds
+        self._look_due = math.inf  # when it looks next at the latest, by the event loop's clock
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
 
     async def start(self) -> None:
@@ -138,6 +140,16 @@ class QueueSource:
         await self._inbox.close()
         await self._listener.close()
         await self._reads.close()
+
+    @property
+    def late(self) -> float:
+        """Seconds by which a look at the queue is overdue, or that one has taken so far."""
+        return max(0.0, asyncio.get_running_loop().time() - self._look_due)
+
+    @property
+    def under_way(self) -> int:
+        """Events that are read and not settled."""
+        return len(self._held)
 
     def wake(self) -> None:
         """Something was queued."""
@@ -160,6 +172,7 @@ class QueueSource:
         loop = asyncio.get_running_loop()
         while True:
             self._woken.clear()
+            self._look_due = loop.time()
             try:
                 due = await self._take()
                 failpoints.hit("queue.taken")
@@ -235,6 +248,7 @@ class QueueSource:
         if next_due is not None:
             left = max(0.0, next_due - self._clock.now())
             seconds = min(seconds, left if next_due > self._looked_at else BUSY)
+        self._look_due = asyncio.get_running_loop().time() + seconds
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

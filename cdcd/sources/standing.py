@@ -11,8 +11,9 @@ class Standing:
     """Kept by the source, read by whoever asks. Positions are LSNs, or numbers of changes where a change log is read.
 
     `reading`: there is a connection. `received`: how far it was read; `settled` and `recorded`: up to where all is settled, and the store
-    knows it; `written`: how far the server had written at the last look; `unsettled`: transactions that are. `settled_time`: commit time of the
-    last settled one (microseconds since the Unix epoch, 0: none). `heard_at`: when the server last gave a sign of life (monotonic seconds).
+    knows it; `written`: how far the server had written at the last look; `unsettled`: transactions that are. `settled_time`: commit time
+    of the last settled one (microseconds since the Unix epoch, 0: none). `heard_at`: when the server last gave a sign of life (monotonic
+    seconds).
     `waits_for_room`: memory is full. `trouble`, `hint`: why there is no connection; `since`: when that began (wall-clock seconds).
     `permanent`: somebody must mend it.
     """

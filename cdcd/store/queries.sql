@@ -461,6 +461,19 @@ SELECT n.* FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS
 ON CONFLICT (trigger) DO UPDATE
 SET schedule = excluded.schedule, timezone = excluded.timezone, last_tick = excluded.last_tick, at = now();
 
+-- name: oldest_staged
+-- Since when (event time, seconds since the Unix epoch) the backlog of each of these triggers waits: the oldest of up to 10,000 heads of
+-- lanes, each of which is the oldest of its lane.
+SELECT t.name, extract(epoch FROM (SELECT min(h.time) FROM (
+  SELECT p.time FROM pending p WHERE p.trigger = t.name AND p.due_at IS NOT NULL LIMIT 10000
+) AS h))::float8
+FROM unnest($1::text[]) AS t(name);
+
+-- name: queue_size
+-- Custom events that are due or being delivered, and those for later: of up to 10,000 of both, and whether there are more.
+SELECT count(*) FILTER (WHERE q.at_once OR q.taken), count(*) FILTER (WHERE NOT (q.at_once OR q.taken)), count(*) > 10000
+FROM (SELECT at_once, taken FROM queued LIMIT 10001) AS q;
+
 -- name: forget_schedules
 -- Triggers that are gone or off: they begin anew if they come back.
 DELETE FROM schedules WHERE trigger <> ALL($1::text[]);

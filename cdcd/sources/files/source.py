@@ -51,7 +51,8 @@ class Stage(Protocol):
 
 
 class FilesSource:
-    """A part; see the module. `looks` counts looks at everything, `tree` is what was settled."""
+    """A part; see the module. `looks` counts looks at everything, `tree` is what was settled, `missing` says why the store's directory
+    cannot be looked at."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class FilesSource:
         self.name = f"source.{store.name}"
         self.tree = Tree()
         self.looks = 0
-        self._store = store
+        self.store = store
         self._matching = Matching(project, store.name, triggers)
         self._stage = stage
         self._trees = trees
@@ -90,7 +91,7 @@ class FilesSource:
         self._root: Identity | None = None
         self._stored: dict[str, int] = {}  # mounts, as the store has them
         self._moving: dict[str, str] = {}  # renames that a crash has left half kept
-        self._missing = ""  # why the store's directory cannot be looked at
+        self.missing = ""
         self._told: set[str] = set()  # paths that could not be read
         self._told_unwatched = False
         self._running: asyncio.Future[object] | None = None
@@ -142,9 +143,9 @@ class FilesSource:
         wait, known = SHORTEST_WAIT, None
         while True:
             try:
-                known = await self._trees.known(self._store.name)
+                known = await self._trees.known(self.store.name)
                 if known is not None:
-                    async for page in self._trees.entries(self._store.name):
+                    async for page in self._trees.entries(self.store.name):
                         await self._in_thread(self._load_page, page)
                 break
             except StoreUnavailable as error:
@@ -156,7 +157,7 @@ class FilesSource:
             return None
         self._stored = {os.fsdecode(path): device for path, device in known.mounts.items()}
         self._moving = {os.fsdecode(old): os.fsdecode(new) for old, new in known.moving.items()}
-        if known.root != os.fsencode(self._store.path):
+        if known.root != os.fsencode(self.store.path):
             self._log.info("files.moved", before=os.fsdecode(known.root))
             return ACCEPTED
         self._looker.mounts.kept = dict(self._stored)
@@ -184,7 +185,7 @@ class FilesSource:
                     self._tell_missing(
                         "it is on another device than before and most of its files are not there: "
                         "its file system seems not to be mounted",
-                        f"mount it; or, if they are gone, stop cdcd, run `cdcd setup --accept-files {self._store.name}` and start it",
+                        f"mount it; or, if they are gone, stop cdcd, run `cdcd setup --accept-files {self.store.name}` and start it",
                     )
             except OSError as error:
                 self._tell_missing(error.strerror or str(error))
@@ -193,18 +194,18 @@ class FilesSource:
 
     def _tell_missing(self, why: str, hint: str = "make it, or let cdcd's user read it") -> None:
         """Once for each reason, until it is looked at again."""
-        if why != self._missing:
-            self._missing = why
+        if why != self.missing:
+            self.missing = why
             self._log.warning("files.root_missing", error=why, hint=f"{hint}; nothing in it counts as deleted meanwhile")
 
     def _tell_back(self) -> None:
-        if self._missing:
-            self._missing = ""
+        if self.missing:
+            self.missing = ""
             self._log.info("files.root_back")
 
     def _watch(self) -> bool:
         self._hints, self._waits = Hints(), {}
-        store = self._store
+        store = self.store
         try:
             self._watcher = self._make_watcher(
                 str(store.path), store.recursive, store.follow_symlinks, self._hints, self._woken.set
@@ -218,7 +219,7 @@ class FilesSource:
                     "files.unwatched", directories=1, error=str(error),
                     hint="raise fs.inotify.max_user_instances; until then the store is looked at every few seconds",
                 )  # fmt: skip
-            self._watcher = _Blind(self._store.recursive)
+            self._watcher = _Blind(self.store.recursive)
         self._looker.watch = self._watcher.add
         return True
 
@@ -230,7 +231,7 @@ class FilesSource:
 
     async def _first(self, device: int) -> int:
         """A store that is new: take it as it is, or begin with nothing so that all of it is reported."""
-        store, root = self._store, os.fsencode(self._store.path)
+        store, root = self.store, os.fsencode(self.store.path)
         if store.existing is Existing.IGNORE:
             await self._stage.stage((), (emptied(store.name),))  # of a first look that was broken off
             taken, looked = await self._in_thread(self._looker.take)
@@ -297,7 +298,7 @@ class FilesSource:
             self._tell(looked)
             if hints.everything:
                 if self._moving:
-                    await self._stage.stage((), (moving(self._store.name, {}),))
+                    await self._stage.stage((), (moving(self.store.name, {}),))
                     self._moving = {}
                 self.looks += 1
                 self._tell_back()
@@ -306,7 +307,7 @@ class FilesSource:
                     self._log.info(
                         "files.looked", why=hints.everything, entries=self.tree.count, changed=len(looked.differences)
                     )
-                await self._stage.stage((), (seen(self._store.name, os.fsencode(self._store.path), device),))
+                await self._stage.stage((), (seen(self.store.name, os.fsencode(self.store.path), device),))
                 known, self._looker.trusted = device, True
             if now >= list_at or first:
                 list_at = now + max(self._list_every, SHARE * took)
@@ -367,7 +368,7 @@ class FilesSource:
         kept = self._looker.mounts.kept
         if kept != self._stored:
             paths = {os.fsencode(path): device for path, device in kept.items()}
-            await self._stage.stage((), (mounted(self._store.name, paths),))
+            await self._stage.stage((), (mounted(self.store.name, paths),))
             self._stored = dict(kept)
 
     async def _settle(self, differences: Iterable[Difference]) -> None:
@@ -383,11 +384,11 @@ class FilesSource:
         parts = commits(todo, moved, BATCH)
         for number, part in enumerate(parts, 1):
             deliveries = self._matching.match(part, moved, int(self._clock.now() * 1_000_000))
-            effects = kept(self._store.name, {os.fsencode(difference.path): difference.new for difference in part})
+            effects = kept(self.store.name, {os.fsencode(difference.path): difference.new for difference in part})
             if renames and number in (1, len(parts)):
                 unfinished = self._moving if number == len(parts) else self._moving | renames
                 effects.append(
-                    moving(self._store.name, {os.fsencode(old): os.fsencode(new) for old, new in unfinished.items()})
+                    moving(self.store.name, {os.fsencode(old): os.fsencode(new) for old, new in unfinished.items()})
                 )
             await self._stage.stage(deliveries, effects)
             for difference in part:
