@@ -35,10 +35,11 @@ from cdcd.replication.tables import type_map
 from cdcd.replication.values import FIRST_OID_OF_USERS, TypeInfo
 from cdcd.replication.walsender import Connection
 from cdcd.sources.awake import Awake
+from cdcd.sources.cuts import Cuts, Moved, Wants
 from cdcd.sources.logged import LogWatch, names_of, prepare
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import connect
-from cdcd.sources.replication import Pipeline, PositionWriter
+from cdcd.sources.pipeline import Pipeline, PositionWriter
 from cdcd.sources.rows import Transaction
 from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
@@ -51,7 +52,7 @@ log = structlog.get_logger()
 
 ROWS, BYTES = 1000, 4 * 1024 * 1024  # of one read
 LOOK_EVERY = 5.0  # seconds between looks that nothing asked for
-UNTOLD = 0.2  # the same where transactions can be prepared for a commit in two phases, which those that notify cannot
+UNTOLD = 0.2  # the same where transactions can be prepared, which those that notify cannot
 SOONEST, LATEST = 0.005, 0.25  # seconds between looks while it is awake, or a transaction is open
 LONGER = 1.5  # the longer a transaction is open, the longer are the pauses: half of the time that it has been
 IDLE_STEP = 1000  # changes that nobody wanted, after which the position is written down
@@ -84,23 +85,25 @@ class ChangelogSource:
         *,
         watch_interval: float = WATCH_EVERY,
         patience: float = PATIENCE,
+        patient: bool = False,
     ) -> None:
-        """`watch_interval`: seconds between looks at tables and triggers. `patience`: until a transaction that is open is told."""
+        """`watch_interval` and `patience` are seconds; `patient`: `start` tells what it would raise."""
         self.name = f"source.{database.name}"
         self._config = config
         self._database = database
-        self._triggers = triggers
+        self._woken = asyncio.Event()
+        self.cuts = Cuts(database, Wants(tuple(triggers), index, config.limits.payload), self._woken.set)
+        self._patient = patient
         self._pipeline = pipeline
         self._writer = writer
         self._reads = reads
         self._tasks = Tasks(self.name, supervisor.failed)
         self._matching = Matching(config, database, index)
-        self._watch = LogWatch(config, database, triggers, watch_interval)
+        self._watch = LogWatch(config, self.cuts, watch_interval)
         self._waiting = Waiting(database.name, patience)
         self._log = log.bind(database=database.name)
         self._started = False
         self._standing = Standing()
-        self._woken = asyncio.Event()
         self._connection: Connection | None = None
         self._changes: ChangeLog | None = None
         self._identity = ""  # of the log; empty: never opened
@@ -131,7 +134,9 @@ class ChangelogSource:
             return
         try:
             await self._open()
-        except TransientError as error:
+        except (TransientError, PermanentError) as error:
+            if isinstance(error, PermanentError) and not self._patient:
+                raise
             self._standing.stopped(error)
             self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=SHORTEST_WAIT)
         self._started = True
@@ -154,26 +159,25 @@ class ChangelogSource:
                     await self._open()
                     wait = SHORTEST_WAIT
                 await self._read_while_watched()
+            except Moved:
+                await self._drop()
             except TransientError as error:
                 await self._drop()
                 self._standing.stopped(error)
                 self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=round(wait, 1))
-                await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+                await self.cuts.pause(wait * random.uniform(0.8, 1.2))
                 wait = min(wait * 2, LONGEST_WAIT)
             except PermanentError as error:
                 await self._drop()
                 self._standing.stopped(error, permanent=True)
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
-                await asyncio.sleep(PERMANENT_WAIT)
+                await self.cuts.pause(PERMANENT_WAIT)
 
     def standing(self) -> Standing:
         """How it stands now."""
         standing, progress = self._standing, self._progress
-        standing.settled, standing.settled_time, standing.unsettled = (
-            progress.settled,
-            progress.settled_time,
-            progress.outstanding,
-        )
+        standing.settled, standing.settled_time = progress.settled, progress.settled_time
+        standing.unsettled = progress.outstanding
         standing.recorded, standing.written, standing.received = max(0, self._recorded), self._written, self._read_up_to[0]
         return standing
 
@@ -181,13 +185,16 @@ class ChangelogSource:
 
     async def _open(self) -> None:
         await self._drop()
+        self.cuts.opening()
+        self._database = self.cuts.database
         first = not self._identity
-        known = await self._known() if first or self._anew else self._arrived()
+        stored = first or self._anew
+        known = (await self._reads.positions()).get(self._database.name) if stored else self._arrived()
         with translated(self._database), refusals():
             connection = await connect(self._database)
             try:
                 installed = await prepare(
-                    connection, self._config, self._database, self._triggers, known, running=self._identity != ""
+                    connection, self._config, self._database, self.cuts.triggers, known, running=self._identity != ""
                 )
                 changes = ChangeLog(connection, names_of(self._config))
                 await changes.begin()
@@ -216,6 +223,7 @@ class ChangelogSource:
             self._begin_at(known, written, ours)
         self._scanned = self._read_up_to[0]
         self._anew = False
+        self.cuts.opened()
         self._standing.opened()
         self._log.info("source.reading", position=self._read_up_to[0], written=written)
         if known is None:
@@ -230,11 +238,10 @@ class ChangelogSource:
         self._recorded = settled if known is not None and ours else -1
         self._recorded_newest = known.recorded if known is not None else 0
         self._look_up_to = self._newest = max(self._newest, self._recorded_newest, 0 if ours else written)
+        while not ours and self.cuts.ahead:
+            self._go_over()  # its position means nothing here
         if not ours:
             self._log.warning("changelog.another_history", position=known.settled if known else 0, written=written)
-
-    async def _known(self) -> Position | None:
-        return (await self._reads.positions()).get(self._database.name)
 
     def _arrived(self) -> Position:
         """Where the next connection goes on."""
@@ -242,13 +249,15 @@ class ChangelogSource:
         return Position(self._database.name, number, self._newest, 0, {"log": self._identity, "mark": mark})
 
     async def _drop(self) -> None:
+        self.cuts.closed()
         connection, self._connection, self._changes = self._connection, None, None
         if connection is not None:
             await connection.close()
 
     async def _read_while_watched(self) -> None:
         """Read until the connection breaks, or until the watch finds that it must be opened anew."""
-        doing = [asyncio.ensure_future(work) for work in (self._read(), self._listen(), self._watch.run(self._identity))]
+        parts = (self._read(), self._listen(), self._watch.run(self._identity), self.cuts.moving())
+        doing = [asyncio.ensure_future(work) for work in parts]
         try:
             await asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -281,6 +290,9 @@ class ChangelogSource:
             self._woken.clear()
             readable = await self._look(loop.time())
             moved = readable > self._scanned
+            while self.cuts.ahead and readable >= (position := self.cuts.ahead[0].position):
+                await self._read_to(position)
+                self._go_over()
             if moved:
                 await self._read_to(readable)
                 wait = SOONEST
@@ -292,9 +304,17 @@ class ChangelogSource:
                     await self._woken.wait()
             wait = min(wait * LONGER, LATEST)
 
+    def _go_over(self) -> None:
+        """What follows is matched by other triggers; each shape is described anew."""
+        self._matching.forget()
+        self._shapes.clear()
+        self.cuts.reached(cut := self.cuts.ahead[0])
+        self._matching.take_over(cut.wants.index, cut.wants.largest)
+        self._log.info("source.went_over", position=cut.position)
+
     def _pause(self, wait: float) -> float:
         """Seconds until the next look that nothing asks for. `wait`: where a transaction is open."""
-        if self._horizon.waiting:
+        if self._horizon.waiting or self.cuts.ahead:
             return wait
         if self._awake.held:
             return SOONEST

@@ -40,10 +40,9 @@ class Messages:
         self._limit = config.limits.payload
         self._index = index
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there is any trigger that a message can concern."""
-        return bool(self._index.custom.by_type)
+    def take_over(self, index: Index, largest: int) -> None:
+        """What follows is matched by other triggers."""
+        self._index, self._limit = index, largest
 
     def match(self, message: LogicalMessage, system: int, transaction: Transaction | None, ordinal: int) -> list[Delivery]:
         """One delivery for each trigger that wants it. `ordinal` is its place among the messages of its transaction (from 1): they

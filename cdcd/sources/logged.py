@@ -22,6 +22,7 @@ from cdcd.replication.errors import NotPermitted, ReplicationError
 from cdcd.replication.tables import resolve_tables
 from cdcd.replication.walsender import Connection
 from cdcd.sources.beginning import ACCEPT
+from cdcd.sources.cuts import Cuts
 from cdcd.sources.opening import catalog_of
 from cdcd.sources.tables import Problem, excluded_schemas
 from cdcd.sources.translate import SETUP, translated
@@ -181,10 +182,9 @@ async def prepare(
 class LogWatch:
     """Looks again and again whether log and triggers are what they should be, and takes in tables that appear."""
 
-    def __init__(self, config: Config, database: Database, triggers: Sequence[Trigger], interval: float) -> None:
+    def __init__(self, config: Config, cuts: Cuts, interval: float) -> None:
         self._config = config
-        self._database = database
-        self._triggers = triggers
+        self._cuts = cuts
         self._interval = interval
         self._told: set[str] = set()
 
@@ -199,18 +199,18 @@ class LogWatch:
                 there = True
                 trouble[str(error)] = error.hint
             for what in trouble.keys() - self._told:
-                log.error("source.problem", database=self._database.name, problem=what, hint=trouble[what])
+                log.error("source.problem", database=self._cuts.database.name, problem=what, hint=trouble[what])
             self._told = set(trouble)
             if not there:
-                raise SourceUnavailable(f"database {self._database.name!r}: the change log was removed while it was read")
+                raise SourceUnavailable(f"database {self._cuts.database.name!r}: the change log was removed while it was read")
 
     async def _look(self, reading: str, trouble: dict[str, str]) -> bool:
-        with translated(self._database):
-            async with catalog_of(self._database) as catalog:
+        with translated(self._cuts.database):
+            async with catalog_of(self._cuts.database) as catalog:
                 installed = await install.inspect(catalog, names_of(self._config))
                 if installed is None or installed.log != reading:
                     return False
-                logged = await find_logged(catalog, self._config, self._database, self._triggers)
+                logged = await find_logged(catalog, self._config, self._cuts.database, self._cuts.triggers)
                 trouble.update({problem.what: problem.fix for problem in logged.problems})
-                await ensure(catalog, self._config, self._database, logged)
+                await ensure(catalog, self._config, self._cuts.database, logged)
         return True

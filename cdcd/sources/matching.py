@@ -59,6 +59,17 @@ class Matching:
         """A new stream describes every relation anew."""
         self._wanted.clear()
 
+    def take_over(self, index: Index, largest: int) -> list[Relation]:
+        """What follows is matched by other triggers. The relations that are wanted now and were not before: they must be `described`."""
+        self._index, self._limit = index, largest
+        fresh = []
+        for oid, (relation, wanted) in self._wanted.items():
+            triggers = self._look_up(relation)
+            if triggers is not None and wanted is None:
+                fresh.append(relation)
+            self._wanted[oid] = (relation, None if triggers is None or wanted is None else Wanted(wanted.table, triggers))
+        return fresh
+
     def wants(self, relation: Relation) -> bool:
         """Whether any trigger names this relation."""
         return self._look_up(relation) is not None

@@ -12,7 +12,6 @@ import asyncio
 import math
 import random
 from collections.abc import Sequence
-from typing import Protocol
 
 import structlog
 
@@ -30,9 +29,11 @@ from cdcd.replication.progress import Checkpoint, Progress
 from cdcd.replication.stream import ReplicationStream
 from cdcd.replication.tables import primary_key, type_map
 from cdcd.replication.values import FIRST_OID_OF_USERS, TypeInfo
+from cdcd.sources.cuts import Cut, Cuts, Moved, Wants
 from cdcd.sources.emitted import Ignored, Messages
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
+from cdcd.sources.pipeline import Pipeline, PositionWriter
 from cdcd.sources.rows import Transaction
 from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
@@ -50,25 +51,6 @@ MOST_HELD = 64 * 1024 * 1024  # bytes of WAL that may wait for endpoints; beyond
 LONGEST_PAUSE = 10.0
 MOST_TOLD = 100  # types of messages that cannot be events
 PERMANENT_WAIT = 60.0  # seconds until a running source that somebody must mend is tried again
-
-
-class Pipeline(Protocol):
-    """Where deliveries go (the engine)."""
-
-    def offer(self, deliveries: Sequence[Delivery]) -> None: ...
-
-    @property
-    def full(self) -> bool: ...
-
-    async def room(self) -> None: ...
-
-    def relieve(self) -> None: ...
-
-
-class PositionWriter(Protocol):
-    """Who writes positions (the recorder)."""
-
-    def position_moved(self) -> None: ...
 
 
 class Paused(TransientError):
@@ -90,12 +72,14 @@ class ReplicationSource:
         supervisor: Supervisor,
         *,
         watch_interval: float = INTERVAL,
+        patient: bool = False,
     ) -> None:
-        """`watch_interval`: seconds between looks at publications, tables and slot."""
+        """`watch_interval`: seconds between looks at publications, tables, slot. `patient`: `start` tells what it would raise."""
         self.name = f"source.{database.name}"
         self._config = config
         self._database = database
-        self._triggers = triggers
+        self.cuts = Cuts(database, Wants(tuple(triggers), index, config.limits.payload))
+        self._patient = patient
         self._pipeline = pipeline
         self._writer = writer
         self._reads = reads
@@ -104,7 +88,7 @@ class ReplicationSource:
         self._matching = Matching(config, database, index)
         self._messages = Messages(config, database, index)
         self._ignored: set[str] = set()  # types of messages that were told
-        self._watch = Watch(config, database, triggers, watch_interval)
+        self._watch = Watch(config, self.cuts, watch_interval)
         self._log = log.bind(database=database.name, slot=database.slot)
         self._started = False
         self._standing = Standing()
@@ -140,7 +124,9 @@ class ReplicationSource:
             return
         try:
             await self._open()
-        except TransientError as error:
+        except (TransientError, PermanentError) as error:
+            if isinstance(error, PermanentError) and not self._patient:
+                raise
             self._standing.stopped(error)
             self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=SHORTEST_WAIT)
         self._started = True
@@ -159,17 +145,14 @@ class ReplicationSource:
     async def _wait(self, error: CdcdError, wait: float) -> float:
         self._standing.stopped(error)
         self._log.warning("source.unavailable", error=str(error), hint=error.hint, retry_in=round(wait, 1))
-        await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+        await self.cuts.pause(wait * random.uniform(0.8, 1.2))
         return min(wait * 2, LONGEST_WAIT)
 
     def standing(self) -> Standing:
         """How it stands now."""
         standing, progress = self._standing, self._progress
-        standing.settled, standing.settled_time, standing.unsettled = (
-            progress.settled,
-            progress.settled_time,
-            progress.outstanding,
-        )
+        standing.settled, standing.settled_time = progress.settled, progress.settled_time
+        standing.unsettled = progress.outstanding
         standing.recorded, standing.written, standing.received = self._recorded, self._watch.intact, progress.received
         if self._stream is not None:
             standing.received, standing.heard_at = max(self._stream.received, progress.received), self._stream.heard_at
@@ -178,19 +161,21 @@ class ReplicationSource:
     # The connection
 
     async def _open(self) -> None:
+        asking = self.cuts.opening()
+        self._database = self.cuts.database
         resuming = self._opened is not None and not self._anew
         known = self._arrived() if resuming else (await self._reads.positions()).get(self._database.name)
         try:
             opened = await open_stream(
                 self._config,
                 self._database,
-                self._triggers,
+                self.cuts.triggers,
                 known,
                 running=self._opened is not None,
                 resuming=resuming,
                 intact=self._watch.intact,
                 undecodable=self._undecodable,
-                messages=self._messages.wanted,
+                messages=asking,
             )
         except HistoryChanged:
             # What is unsettled, or not committed yet, could not be told from what is read again.
@@ -201,6 +186,7 @@ class ReplicationSource:
             self._begin_at(opened.start, known)
         self._anew = self._undecodable = False
         self._opened = opened
+        self.cuts.opened(asking)
         self._watch.intact = opened.intact
         self._stream = opened.stream
         self._stream.confirm(self._recorded)
@@ -238,6 +224,7 @@ class ReplicationSource:
         return self._progress.outstanding > 1 or being_read.unsettled > 0
 
     async def _drop(self) -> None:
+        self.cuts.closed()
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.close()
@@ -258,6 +245,8 @@ class ReplicationSource:
                     await self._open()
                     wait = SHORTEST_WAIT
                 await self._read_while_watched()
+            except Moved:
+                await self._lost()
             except Paused:
                 await self._lost()
                 self._log.info("source.paused", hint="the event store takes nothing; reading goes on when it does")
@@ -271,19 +260,20 @@ class ReplicationSource:
                 await self._lost()
                 self._standing.stopped(error, permanent=True)
                 self._log.error("source.stopped", error=str(error), hint=error.hint, retry_in=PERMANENT_WAIT)
-                await asyncio.sleep(PERMANENT_WAIT)
+                await self.cuts.pause(PERMANENT_WAIT)
 
     async def _read_while_watched(self) -> None:
         """Read until the stream breaks, or until the watch finds that it must be opened anew."""
         assert self._opened is not None
         reading = asyncio.ensure_future(self._read())
         watching = asyncio.ensure_future(self._watch.run(self._opened.identity["publications"]))
+        moving = asyncio.ensure_future(self.cuts.moving())
         try:
-            await asyncio.wait((reading, watching), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reading, watching, moving), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            reading.cancel()
-            watching.cancel()
-            ended = await asyncio.gather(reading, watching, return_exceptions=True)
+            for task in (reading, watching, moving):
+                task.cancel()
+            ended = await asyncio.gather(reading, watching, moving, return_exceptions=True)
         for error in ended:
             if isinstance(error, Exception):
                 raise error
@@ -293,7 +283,7 @@ class ReplicationSource:
     async def _read(self) -> None:
         stream = self._stream
         assert stream is not None
-        decode = self._decoder.decode
+        decode, cuts = self._decoder.decode, self.cuts
         await self._offer()  # what the last connection left
         while True:
             with translated(self._database):
@@ -307,9 +297,13 @@ class ReplicationSource:
                         elif isinstance(message, Relation):
                             await self._described(message)
                         else:
+                            if cuts.ahead and isinstance(message, Begin):
+                                await self._cut_before(message.final_lsn)
                             self._boundary(message)
                     elif kind == KEEPALIVE:
-                        self._keepalive(int.from_bytes(frame[1:9], "big"))
+                        self._keepalive(wal_end := int.from_bytes(frame[1:9], "big"))
+                        if cuts.ahead and self._transaction is None:
+                            await self._cut_before(wal_end)
             await self._offer()
             settled = self._progress.settled
             if settled - self._recorded >= IDLE_STEP or settled >= self._confirm_from:
@@ -328,6 +322,21 @@ class ReplicationSource:
                 except TimeoutError:
                     raise Paused(f"database {self._database.name!r}: there is no room") from None
                 self._standing.waits_for_room = False
+
+    async def _cut_before(self, lsn: int) -> None:
+        """Nothing more comes that was committed before `lsn`."""
+        while (ahead := self.cuts.ahead) and lsn >= ahead[0].position:
+            await self._go_over(ahead[0])
+
+    async def _go_over(self, cut: Cut) -> None:
+        """What follows in the stream is matched by other triggers."""
+        await self._offer()  # what the former ones wanted
+        fresh = self._matching.take_over(cut.wants.index, cut.wants.largest)
+        self._messages.take_over(cut.wants.index, cut.wants.largest)
+        self.cuts.reached(cut)
+        self._log.info("source.went_over", position=format_lsn(cut.position))
+        for relation in fresh:
+            await self._described(relation)
 
     def _row(self, message: Insert | Update | Delete) -> None:
         self._ordinal += 1

@@ -5,17 +5,17 @@ pattern. So this is asked of the catalog, while streaming, on a connection that 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
-from cdcd.config.model import Config, Database
+from cdcd.config.model import Config
 from cdcd.errors import CdcdError, SourceUnavailable
 from cdcd.replication import slot
+from cdcd.sources.cuts import Cuts
 from cdcd.sources.opening import catalog_of, keep_in_step, publications
 from cdcd.sources.tables import find_tables
 from cdcd.sources.translate import translated
-from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
@@ -27,11 +27,10 @@ RELEASES, RELEASE_PAUSE = 10, 0.5  # how often it is made to, and seconds in bet
 class Watch:
     """Of one source. `intact` is an LSN up to which the publications are known to have been there all the time."""
 
-    def __init__(self, config: Config, database: Database, triggers: Sequence[Trigger], interval: float = INTERVAL) -> None:
+    def __init__(self, config: Config, cuts: Cuts, interval: float = INTERVAL) -> None:
         self.intact = 0
         self._config = config
-        self._database = database
-        self._triggers = triggers
+        self._cuts = cuts
         self._interval = interval
         self._told: set[tuple[str, str]] = set()
         self._trouble = ""
@@ -39,11 +38,11 @@ class Watch:
     async def look(self, reading: str) -> bool:
         """One look: False when the publications are not those that are being read (`Opened.identity`), so that the stream must
         be opened anew. Raises what `translate` makes."""
-        database = self._database
+        database = self._cuts.database
         with translated(database):
             async with catalog_of(database) as catalog:
                 lsn = await slot.flushed_lsn(catalog)
-                captured = await find_tables(catalog, self._config, database, self._triggers)
+                captured = await find_tables(catalog, self._config, database, self._cuts.triggers)
                 if await publications(catalog, captured) != reading:
                     return False
                 self.intact = lsn
@@ -62,13 +61,13 @@ class Watch:
                 there = await self.look(reading)
             except CdcdError as error:
                 if str(error) != self._trouble:
-                    log.error("source.problem", database=self._database.name, problem=str(error), hint=error.hint)
+                    log.error("source.problem", database=self._cuts.database.name, problem=str(error), hint=error.hint)
                 self._trouble = str(error)
                 continue
             self._trouble = ""
             if not there:
                 raise SourceUnavailable(
-                    f"database {self._database.name!r}: a publication was dropped while it was read",
+                    f"database {self._cuts.database.name!r}: a publication was dropped while it was read",
                     hint="it is made again if the role may; changes committed in between are reported as a gap",
                 )
 
@@ -79,10 +78,10 @@ class Watch:
         behind such a note is confirmed, which `confirm` is asked for. A transaction that is open for long is waited for by nobody.
         """
         restart = 0
-        with translated(self._database):
-            async with catalog_of(self._database) as catalog:
+        with translated(self._cuts.database):
+            async with catalog_of(self._cuts.database) as catalog:
                 for _ in range(RELEASES):
-                    state = await slot.inspect(catalog, self._database.slot)
+                    state = await slot.inspect(catalog, self._cuts.database.slot)
                     if state is None or state.restart_lsn is None or state.confirmed_flush is None:
                         return restart
                     restart = state.restart_lsn
@@ -95,5 +94,5 @@ class Watch:
     def _tell(self, problems: set[tuple[str, str]]) -> None:
         """Log what is new; what stays wrong is told once."""
         for what, fix in sorted(problems - self._told):
-            log.error("source.problem", database=self._database.name, problem=what, hint=fix)
+            log.error("source.problem", database=self._cuts.database.name, problem=what, hint=fix)
         self._told = problems
