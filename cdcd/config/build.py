@@ -8,6 +8,7 @@ from typing import Any
 from cdcd.config.checks import endpoint, secrets_of
 from cdcd.config.document import Document, Route
 from cdcd.config.model import (
+    Canary,
     Config,
     CustomType,
     Database,
@@ -19,6 +20,7 @@ from cdcd.config.model import (
     Secret,
     Server,
     Storage,
+    Tracing,
     TriggerConfig,
     Webhook,
 )
@@ -26,12 +28,14 @@ from cdcd.config.outline import routes_of
 from cdcd.config.quantities import host_and_port
 from cdcd.config.secrets import ADVISED, secret_key
 from cdcd.config.shape import (
+    CanaryShape,
     ConfigShape,
     EventShape,
     IncludedShape,
     RetriesShape,
     ServerShape,
     StorageShape,
+    TracingShape,
     TriggerShape,
     WebhookShape,
 )
@@ -48,6 +52,7 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
             slot=database.slot or f"cdcd_{shape.project}_{name}",
             publication=database.publication or f"cdcd_{shape.project}_{name}",
             channels=tuple(database.channels.items()),
+            wal_budget=database.wal_budget,
         )
         for name, database in shape.databases.items()
     }
@@ -68,6 +73,8 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         storage={name: _storage(main, name, store) for name, store in shape.storage.items()},
         events={name: _event(main, name, event or EventShape()) for name, event in shape.events.items()},
         server=_server(main, shape.server) if shape.server is not None else None,
+        canary=_canary(shape.canary, next(iter(databases), "")) if shape.canary is not None else None,
+        tracing=_tracing(shape.tracing) if shape.tracing is not None else None,
         reload=shape.reload,
         include=tuple(str(main.base / Path(pattern).expanduser()) for pattern in shape.include),
         path=path,
@@ -102,7 +109,15 @@ def _secrets(main: Document) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
 def _server(main: Document, shape: ServerShape) -> Server:
     assert isinstance(main.data, dict)
     secrets = tuple(secret_key(value, kid) for _, value, kid in secrets_of(main.data["server"], ("server",)))
-    return Server(*host_and_port(shape.listen), secrets=secrets, cors=tuple(shape.cors), body=shape.body)
+    return Server(*host_and_port(shape.listen), secrets=secrets, cors=tuple(shape.cors), body=shape.body, metrics=shape.metrics)
+
+
+def _canary(shape: CanaryShape, database: str) -> Canary:
+    return Canary(shape.database or database, shape.every, shape.late)
+
+
+def _tracing(shape: TracingShape) -> Tracing:
+    return Tracing(shape.endpoint, tuple(shape.headers.items()), shape.sample)
 
 
 def _storage(main: Document, name: str, shape: StorageShape) -> Storage:

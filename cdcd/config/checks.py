@@ -59,6 +59,7 @@ def check_main(document: Document, tell: Tell) -> None:
             tell(document, (*route, "url"), problem, False)
     _check_storage(document, _mapping(data.get("storage")), tell)
     _check_server(document, data, tell)
+    _check_canary(document, data, databases, tell)
     eventing = _mapping(data.get("eventing"))
     home = eventing.get("database")
     if isinstance(home, str) and home and home not in databases:
@@ -69,6 +70,19 @@ def check_main(document: Document, tell: Tell) -> None:
             tell(document, ("eventing", "schema"), "is a schema of PostgreSQL's own", False)
     if str(eventing.get("schema", "")) == "public":
         tell(document, ("eventing", "schema"), "must be a schema of cdcd's own, not public", False)
+
+
+def _check_canary(document: Document, data: dict[str, Any], databases: dict[str, Any], tell: Tell) -> None:
+    canary = data.get("canary")
+    if canary is None:
+        return
+    name = _mapping(canary).get("database")
+    if isinstance(name, str) and name:
+        if name not in databases:
+            written = document.written.get(("canary", "database"), "")
+            tell(document, ("canary", "database"), f"there is no database '{written}'{nearest(written, databases)}", False)
+    elif len(databases) != 1:
+        tell(document, ("canary",), "say through which database, by `database`" if databases else "there is no database", False)
 
 
 def check_triggers(document: Document, main: Document, tell: Tell) -> None:

@@ -66,6 +66,14 @@ class Backoff(StrEnum):
     FIXED = "fixed"
 
 
+class Metrics(StrEnum):
+    """Who may read `/metrics` and the reasons in `/healthz`."""
+
+    LOCAL = "local"  # this machine without a token, everybody else with one of a role that may look
+    KNOWN = "token"  # nobody without such a token
+    OPEN = "open"  # everybody
+
+
 class Egress(StrEnum):
     """Which addresses a webhook may be dialled at. Link-local and metadata addresses are refused in every mode."""
 
@@ -90,7 +98,8 @@ class Secret:
 
 @dataclass(slots=True, frozen=True)
 class Database:
-    """A database whose changes are captured. `channels` are the notifications that become custom events: channel, type."""
+    """A database whose changes are captured. `channels` are the notifications that become custom events: channel, type. `wal_budget` is
+    bytes of WAL that its slot should not exceed, None where only the server's own bound counts."""
 
     name: str
     url: str = field(repr=False)
@@ -98,6 +107,7 @@ class Database:
     slot: str
     publication: str
     channels: tuple[tuple[str, str], ...] = ()
+    wal_budget: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -148,6 +158,25 @@ class Server:
     secrets: tuple[Secret, ...] = ()
     cors: tuple[str, ...] = ()
     body: int = 1024 * 1024
+    metrics: Metrics = Metrics.LOCAL
+
+
+@dataclass(slots=True, frozen=True)
+class Canary:
+    """A message through `database` and back as a webhook, each `every` seconds; late after `late` seconds."""
+
+    database: str
+    every: float = 30.0
+    late: float = 10.0
+
+
+@dataclass(slots=True, frozen=True)
+class Tracing:
+    """Where spans go: an OTLP/HTTP endpoint for traces, with `headers`; `sample` is the share of traces that begin here."""
+
+    endpoint: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    sample: float = 1.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -262,6 +291,8 @@ class Config:
     storage: dict[str, Storage] = field(default_factory=dict)
     events: dict[str, CustomType] = field(default_factory=dict)
     server: Server | None = None
+    canary: Canary | None = None
+    tracing: Tracing | None = None
     reload: Reload = Reload.MANUAL
     include: tuple[str, ...] = ()
     path: Path = Path("cdcd.yaml")

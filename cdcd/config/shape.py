@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from cdcd.config import quantities
-from cdcd.config.model import Backoff, Capture, Egress, Existing, Format, Missed, Order, Reload
+from cdcd.config.model import Backoff, Capture, Egress, Existing, Format, Metrics, Missed, Order, Reload
 from cdcd.config.types import BUILT_IN, TYPE, custom_type, event_type
 
 
@@ -108,6 +108,46 @@ class DatabaseShape(Shape):
     channels: dict[Annotated[str, Field(min_length=1, max_length=63)], CustomName] = Field(default_factory=dict)
     """Notifications (NOTIFY) that become custom events: the channel and the type of its events. What is notified while cdcd does
     not listen is lost."""
+    wal_budget: Annotated[Size, Field(ge=2**20)] | None = None
+    """How much WAL the slot may hold before that is told as trouble. By default what the server allows (`max_slot_wal_keep_size`)."""
+
+
+class CanaryShape(Shorthand):
+    """A message through a database and back as a webhook, timed. A single text is `every`."""
+
+    every: Annotated[Duration, Field(ge=1)] = Field(default=30.0, json_schema_extra={"default": "30s"})
+    """How often."""
+    database: Text | None = None
+    """Through which database, one of `databases`. May be left out when there is one."""
+    late: Positive = Field(default=10.0, json_schema_extra={"default": "10s"})
+    """After how long one that has not come is told as trouble."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "every"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string", "pattern": rf"^{quantities.DURATION}$"}
+
+
+class TracingShape(Shorthand):
+    """OpenTelemetry traces. A single text is `endpoint`. Needs the extra `cdcd[otel]`."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s@]")]
+    """Where spans are sent by OTLP over HTTP: `http://127.0.0.1:4318/v1/traces`."""
+    headers: dict[str, str] = Field(default_factory=dict)
+    """Headers of these requests."""
+    sample: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    """The share of traces that are sent, of those that begin here: 0 to 1. One that began elsewhere is sent when it was there."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "endpoint"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(https?://|\$\{)"}
 
 
 class StorageShape(Shape):
@@ -155,6 +195,9 @@ class ServerShape(Shorthand):
     """Whose pages may call it from a browser: origins (`https://shop.example.com`), or `"*"` for any. Left out: nobody's."""
     body: Annotated[Size, Field(ge=1024)] = Field(default=2**20, json_schema_extra={"default": "1MiB"})
     """The largest body of a request."""
+    metrics: Metrics = Metrics.LOCAL
+    """Who may read `/metrics`, and why `/healthz` says no: `local` (this machine without a token, others with one whose role is
+    `viewer` or more), `token` (nobody without), `open` (everybody)."""
 
     @classmethod
     def main(cls) -> str:
@@ -355,6 +398,10 @@ class ConfigShape(Shape):
     """What may be queued, by custom type. Types that only triggers name take any payload from any valid token."""
     server: ServerShape | None = None
     """The HTTP API, which takes custom events. Left out: there is none."""
+    canary: CanaryShape | None = None
+    """Send a message through a database and back, again and again, and time it. Left out: none."""
+    tracing: TracingShape | None = None
+    """OpenTelemetry traces. Left out: none."""
     eventing: EventingShape = Field(default_factory=EventingShape, json_schema_extra={"default": {}})
     """Where the event store is."""
     limits: LimitsShape = Field(default_factory=LimitsShape, json_schema_extra={"default": {}})
