@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from cdcd.config.checks import endpoint, secrets_of
+from cdcd.config.checks import endpoint, is_loopback, secrets_of
 from cdcd.config.document import Document, Route
 from cdcd.config.model import (
     Canary,
@@ -78,7 +78,7 @@ def build(path: Path, main: Document, shape: ConfigShape, included: list[tuple[D
         reload=shape.reload,
         include=tuple(str(main.base / Path(pattern).expanduser()) for pattern in shape.include),
         path=path,
-        warnings=(*warnings, *_last_resorts(triggers)),
+        warnings=(*warnings, *_in_the_clear(main, shape.server), *_last_resorts(triggers)),
     )
 
 
@@ -109,7 +109,33 @@ def _secrets(main: Document) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
 def _server(main: Document, shape: ServerShape) -> Server:
     assert isinstance(main.data, dict)
     secrets = tuple(secret_key(value, kid) for _, value, kid in secrets_of(main.data["server"], ("server",)))
-    return Server(*host_and_port(shape.listen), secrets=secrets, cors=tuple(shape.cors), body=shape.body, metrics=shape.metrics)
+    tls = (main.path(shape.tls.cert), main.path(shape.tls.key or shape.tls.cert)) if shape.tls is not None else None
+    return Server(
+        *host_and_port(shape.listen),
+        secrets=secrets,
+        cors=tuple(shape.cors),
+        body=shape.body,
+        metrics=shape.metrics,
+        tls=tls,
+        public_url=(shape.public_url or "").rstrip("/").lower(),
+    )
+
+
+def _in_the_clear(main: Document, shape: ServerShape | None) -> Iterator[str]:
+    """Words on tokens that everybody on the way can read."""
+    if shape is None or shape.tls is not None:
+        return
+    if not is_loopback(host_and_port(shape.listen)[0]):
+        hint = "let them" if (shape.public_url or "").startswith("https:") else "give server.tls, or let them"
+        yield (
+            f"{main.place(('server', 'listen'))}: server.listen: whoever reaches this address sends tokens in the clear; "
+            f"{hint} come by way of a proxy that speaks TLS, and keep everybody else from it"
+        )
+    elif (shape.public_url or "").startswith("http:"):
+        yield (
+            f"{main.place(('server', 'public_url'))}: server.public_url: tokens go in the clear to it; let it be https, "
+            "unless it is this machine's own"
+        )
 
 
 def _canary(shape: CanaryShape, database: str) -> Canary:

@@ -150,8 +150,9 @@ class Schedule:
 
 @dataclass(slots=True, frozen=True)
 class Server:
-    """Where the HTTP API listens, and for whom. `secrets` are those of its tokens where they are not the project's; `cors` the origins
-    of pages that may call it, `*` for any; `body` bytes of a request's, at most."""
+    """Where the server listens, and for whom. `secrets` are those of its tokens where they are not the project's; `cors` the origins
+    of pages that may call it, `*` for any; `body` bytes of a request's, at most. `tls` are the files of certificate and key, None for plain
+    http. `public_url` is the origin under which it is reached, "" where that is its address."""
 
     host: str
     port: int
@@ -159,6 +160,16 @@ class Server:
     cors: tuple[str, ...] = ()
     body: int = 1024 * 1024
     metrics: Metrics = Metrics.LOCAL
+    tls: tuple[Path, Path] | None = None
+    public_url: str = ""
+
+    @property
+    def url(self) -> str:
+        """The origin under which people reach it: `https://cdcd.example.com`."""
+        if self.public_url:
+            return self.public_url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
 
 
 @dataclass(slots=True, frozen=True)

@@ -181,6 +181,26 @@ class EventShape(Shape):
 ORIGIN = r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s*A-Z]+)$"
 
 
+PUBLIC_URL = r"^https?://[^/?#\s@]+/?$"
+
+
+class TlsShape(Shorthand):
+    """What the server shows to whoever connects. A text is `cert`."""
+
+    cert: Text
+    """A file with the certificate chain (PEM)."""
+    key: Text | None = None
+    """The file with its key (PEM), when it is not in the same file."""
+
+    @classmethod
+    def main(cls) -> str:
+        return "cert"
+
+    @classmethod
+    def single(cls) -> dict[str, Any]:
+        return {"type": "string"}
+
+
 class ServerShape(Shorthand):
     """The HTTP API. Left out: there is none."""
 
@@ -198,6 +218,10 @@ class ServerShape(Shorthand):
     metrics: Metrics = Metrics.LOCAL
     """Who may read `/metrics`, and why `/healthz` says no: `local` (this machine without a token, others with one whose role is
     `viewer` or more), `token` (nobody without), `open` (everybody)."""
+    tls: TlsShape | None = None
+    """Serve https alone, with this certificate. Left out: http, which beyond loopback needs a proxy that speaks TLS."""
+    public_url: Annotated[str, Field(pattern=PUBLIC_URL)] | None = None
+    """The address under which browsers and people reach it, when that is another than `listen`: `https://cdcd.example.com`."""
 
     @classmethod
     def main(cls) -> str:
@@ -397,7 +421,7 @@ class ConfigShape(Shape):
     events: dict[CustomName, EventShape | None] = Field(default_factory=dict)
     """What may be queued, by custom type. Types that only triggers name take any payload from any valid token."""
     server: ServerShape | None = None
-    """The HTTP API, which takes custom events. Left out: there is none."""
+    """The server: console, admin API, custom events by HTTP. Left out: there is none."""
     canary: CanaryShape | None = None
     """Send a message through a database and back, again and again, and time it. Left out: none."""
     tracing: TracingShape | None = None

@@ -34,7 +34,13 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     queueing = Queueing(config.project, compile_rules(config), intake, waiting, clock, config.limits.payload)
     events = Events(queueing, schedule)
     tokens = Tokens(config.token_secrets, config.project, clock)
-    sessions = Sessions(config.token_secrets, config.project, tokens)
+    sessions = Sessions(
+        config.token_secrets,
+        config.project,
+        tokens,
+        tls=config.server.tls is not None,
+        public_url=config.server.public_url,
+    )
     return Server(
         config.server,
         Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions)),

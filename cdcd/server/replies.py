@@ -92,7 +92,7 @@ class Stream(web.StreamResponse):
         self._parts = parts
         self._kind = kind
         self._more = dict(headers or {})
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._ended = asyncio.Event()
         self.failed: Callable[[Exception], None] = lambda _: None
         self.over: Callable[[], None] = lambda: None
@@ -151,7 +151,7 @@ class Stream(web.StreamResponse):
 
     def _write(self, part: bytes) -> None:
         transport = self._transport
-        if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
+        if transport is None or transport.is_closing():
             raise ConnectionResetError("the client is gone")
         if transport.get_write_buffer_size() > MOST_UNREAD:
             transport.abort()

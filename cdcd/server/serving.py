@@ -26,6 +26,7 @@ from cdcd.config.model import Server as Address
 from cdcd.errors import CannotListen, CdcdError, TransientError
 from cdcd.event import Queued
 from cdcd.server.auth import Claims, Tokens, require
+from cdcd.server.certificate import Certificate
 from cdcd.server.connections import Answer, Connection, Connections, Known, Lane
 from cdcd.server.cors import Cors
 from cdcd.server.events import Events, accepted
@@ -45,6 +46,7 @@ IDLE = 75.0  # seconds for the next request, its headers included
 MOST_CONNECTIONS = 2000
 LONGEST_HEADER = 16 * 1024  # bytes of one header, and of the request's line
 MOST_HEADERS = 100
+HANDSHAKE = 10.0  # seconds for TLS's
 STOP_WITHIN = 5.0  # seconds that a stop waits for requests under way
 MOST_STREAMS = 100
 LONGEST_STREAM = 3600.0  # seconds; a browser asks again by itself
@@ -88,11 +90,13 @@ class Server:
         self._room = max(in_flight_bytes, self._largest)
         self._most_connections = most_connections
         self._runner: web.ServerRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._certificate: Certificate | None = None
 
     # Life
 
     async def start(self) -> None:
-        """Listen. Raises CannotListen."""
+        """Listen. Raises CannotListen, ConfigError for a certificate that cannot be used."""
         if self._runner is not None:
             return
         server = Connections(
@@ -109,10 +113,15 @@ class Server:
             auto_decompress=False,
         )
         runner = web.ServerRunner(server, shutdown_timeout=STOP_WITHIN)
+        self._certificate = None if self.address.tls is None else Certificate(*self.address.tls)
+        context = None if self._certificate is None else self._certificate.context
         await runner.setup()
         host, port = self.address.host, self.address.port
+        handshake = None if context is None else HANDSHAKE
         try:
-            await web.TCPSite(runner, host, port, backlog=1024).start()
+            self._listening = await asyncio.get_running_loop().create_server(
+                server, host, port, backlog=1024, ssl=context, ssl_handshake_timeout=handshake
+            )
         except OSError as error:
             await runner.cleanup()
             why = error.strerror or str(error)
@@ -121,8 +130,13 @@ class Server:
                 hint="stop what listens there (another cdcd?), or set server.listen to another address",
             ) from error
         self._runner = runner
-        self.address = replace(self.address, port=runner.addresses[0][1])
-        log.info("server.listening", host=host, port=self.address.port)
+        self.address = replace(self.address, port=self._listening.sockets[0].getsockname()[1])
+        log.info("server.listening", host=host, port=self.address.port, url=self.address.url)
+
+    def renew(self) -> None:
+        """Read the certificate again: those who connect from now on see it. Raises ConfigError and keeps the old one."""
+        if self._certificate is not None:
+            self._certificate.read()
 
     async def stop(self) -> None:
         """Requests under way end; who waits for a delivery is told to ask again."""
@@ -132,6 +146,8 @@ class Server:
                 stream.end()
             self._waiting.stop()
             self._lane.open = False
+            if self._listening is not None:
+                self._listening.close()
             await self._intake.drained(STOP_WITHIN)
             await runner.cleanup()
         await self._intake.close()

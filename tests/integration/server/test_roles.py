@@ -5,34 +5,25 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
 
-from cdcd.clock import SystemClock
-from cdcd.config.model import Server as Address
-from cdcd.server.auth import Role, Tokens, make_token
+from cdcd.server.auth import Role, make_token
 from cdcd.server.replies import Reply
-from cdcd.server.routes import Call, Group, Route, Table
-from cdcd.server.serving import Server
-from cdcd.server.sessions import Sessions
-from tests.unit.server.every import GROUPS, KEY, NOTHING
+from cdcd.server.routes import Call, Group, Route
+from tests.integration.server.listening import serving, sessions
+from tests.unit.server.every import GROUPS, KEY
 
 ROUTES = [route for group in GROUPS for route in group.routes]
 OPEN = {  # all that anybody sees
-    "GET /v1/openapi.json",
+    *("GET /v1/openapi.json", "GET /", "GET /console", "GET /console/static/{name}", "GET /console/sign-in"),
+    *("POST /console/sign-in", "POST /console/sign-out", "POST /console/theme"),
+    *("GET /healthz", "GET /readyz", "GET /livez"),
 }
 QUEUEING = {"POST /v1/events", "POST /v1/api/{project}/eventing/queue"}
 LOOKING = set[str]()  # routes that take a body and change nothing
-
-
-class Closing:
-    """What the server closes at its end."""
-
-    async def close(self) -> None: ...
-    async def drained(self, _: float) -> None: ...
-    def stop(self) -> None: ...
 
 
 async def reached(_: Call) -> Reply:
@@ -40,21 +31,11 @@ async def reached(_: Call) -> Reply:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[str]:
+async def every() -> AsyncIterator[str]:
     """The real server with all routes, each of which says that it was reached. Gives its address."""
     groups = [Group(tuple(dataclasses.replace(route, handler=reached) for route in group.routes)) for group in GROUPS]
-    tokens, closing = Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
-    sessions = Sessions((KEY,), "shop", tokens)
-    server = Server(
-        *(Address("127.0.0.1", 0), Table.of(groups), tokens, sessions),
-        *(NOTHING, closing, closing, closing),
-        in_flight_bytes=1024 * 1024,
-    )
-    await server.start()
-    try:
-        yield f"http://127.0.0.1:{server.address.port}"
-    finally:
-        await server.stop()
+    async with serving(groups) as server:
+        yield server.address.url
 
 
 def name(route: Route) -> str:
@@ -73,7 +54,7 @@ async def ask(session: aiohttp.ClientSession, base: str, route: Route, role: str
         made = signed(role)
         headers = {"Authorization": f"Bearer {made}"}
         if route.page:
-            signing = Sessions((KEY,), "shop", Tokens((KEY,), "shop", SystemClock()))
+            signing = sessions()
             headers = {"Cookie": f"{signing.cookie}={made}", "X-CSRF-Token": signing.sign_in(made, "")[0].csrf}
     if route.page:
         headers["Sec-Fetch-Site"] = "same-origin"
@@ -83,7 +64,7 @@ async def ask(session: aiohttp.ClientSession, base: str, route: Route, role: str
 
 
 async def test_every_route_with_every_role() -> None:
-    async with serving() as base, aiohttp.ClientSession() as session:
+    async with every() as base, aiohttp.ClientSession() as session:
         for route in ROUTES:
             assert (await ask(session, base, route, None) == 208) is (name(route) in OPEN), name(route)
             for role in Role:
@@ -94,7 +75,7 @@ async def test_every_route_with_every_role() -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=name)
 def test_who_may(route: Route) -> None:
     """What the roles mean, whatever a route says."""
-    assert route.open is (name(route) in OPEN) or (route.page and route.open)
+    assert route.open is (name(route) in OPEN)
     if route.open:
         assert not route.roles
         return
@@ -108,16 +89,6 @@ def test_who_may(route: Route) -> None:
 
 async def test_a_route_that_names_no_role_is_not_reachable() -> None:
     route = Route("GET", "/v1/nobody", reached)
-    tokens = Tokens((KEY,), "shop", SystemClock())
-    server = Server(
-        *(Address("127.0.0.1", 0), Table.of([Group((route,))]), tokens, Sessions((KEY,), "shop", tokens)),
-        *(NOTHING, *([cast(Any, Closing())] * 3)),
-        in_flight_bytes=1024,
-    )
-    await server.start()
-    try:
-        async with aiohttp.ClientSession() as session:
-            for role in Role:
-                assert await ask(session, f"http://127.0.0.1:{server.address.port}", route, role.value) == 403
-    finally:
-        await server.stop()
+    async with serving([Group((route,))]) as server, aiohttp.ClientSession() as session:
+        for role in Role:
+            assert await ask(session, server.address.url, route, role.value) == 403
