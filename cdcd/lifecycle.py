@@ -7,7 +7,7 @@ signal asks every part to finish (`stop`), the second ends at once (`Supervisor.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 
@@ -61,6 +61,44 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self._running)
+
+
+class Group:
+    """Parts that come and go while the daemon runs, as one part in its place among the others."""
+
+    def __init__(self, name: str, parts: Iterable[Part] = ()) -> None:
+        self.name = name
+        self.parts = list(parts)
+        self._started = False
+
+    async def start(self) -> None:
+        """Start them in order."""
+        self._started = True
+        for part in self.parts:
+            await part.start()
+
+    async def stop(self) -> None:
+        """Stop them in reverse order; what one fails with is raised when all have stopped."""
+        self._started = False
+        failure: Exception | None = None
+        for part in reversed(self.parts):
+            try:
+                await part.stop()
+            except Exception as error:  # noqa: BLE001 - the others must still stop
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    async def add(self, part: Part) -> None:
+        """One more; it is started if the others are."""
+        self.parts.append(part)
+        if self._started:
+            await part.start()
+
+    async def remove(self, part: Part) -> None:
+        """One less, stopped."""
+        self.parts.remove(part)
+        await part.stop()
 
 
 class Supervisor:

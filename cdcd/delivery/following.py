@@ -45,6 +45,12 @@ class Following:
         self._max_chain = limits.max_chain
         self._largest = limits.payload
 
+    def take_over(self, wanted: Callable[[str], bool], limits: Limits) -> None:
+        """What ends from now on is followed by these rules."""
+        self._wanted = wanted
+        self._max_chain = limits.max_chain
+        self._largest = limits.payload
+
     def answered(self, record: Record, answer: Answer, now: float) -> Trouble | None:
         """Give `record`, of a success, the events of its answer, and a remark on those that cannot be queued: then they are
         returned too. `now` is wall-clock seconds."""

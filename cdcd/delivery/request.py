@@ -4,8 +4,10 @@ What changes with each attempt (the body, the token, the signature) is added to 
 each attempt, of the stored event, so it is the same each time.
 """
 
+import hashlib
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +179,17 @@ def _body_of(config: TriggerConfig) -> Callable[[Delivery], bytes | None]:
 def _literal(text: str) -> str:
     """A text without expressions as it is meant: `$${` in it is `${`."""
     return "".join(map(str, pieces(text)))
+
+
+def fingerprint(wire: Wire) -> bytes:
+    """Of the files that `wire` names, as they are now: a certificate that was renewed makes other connections."""
+    _, _, *files = wire
+    found = hashlib.sha256()
+    for path in files:
+        with suppress(OSError):  # `tls` tells it
+            found.update(b"" if path is None else path.read_bytes())
+        found.update(b"\0")
+    return found.digest()
 
 
 def tls(wire: Wire, where: str) -> ssl.SSLContext | bool:

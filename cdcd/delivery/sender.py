@@ -10,6 +10,7 @@ was not an attempt: it is sent again once, at once, uncounted.
 import asyncio
 import io
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import aiohttp
@@ -21,7 +22,7 @@ from cdcd.delivery.answers import headers_of, may_carry
 from cdcd.delivery.failure import FAILURES, is_closed_by_peer, words
 from cdcd.delivery.guard import Dial, Guard, current_dial
 from cdcd.delivery.outcome import retry_after
-from cdcd.delivery.request import Outgoing, PreparedRequest, Route, Wire, tls
+from cdcd.delivery.request import Outgoing, PreparedRequest, Route, Wire, fingerprint, tls
 from cdcd.delivery.signing import Signer
 from cdcd.errors import ConfigError, EventError
 from cdcd.event import Answer, Attempt, Delivery
@@ -42,6 +43,15 @@ DRAIN = 64 * 1024
 _LARGE = 1 << 20  # aiohttp writes a larger body piece by piece only when it comes from a file
 
 
+@dataclass(slots=True)
+class Prepared:
+    """How the requests of some triggers are made: by name, and the connections that they share."""
+
+    limits: Limits
+    routes: dict[str, tuple[Route, aiohttp.ClientSession]] = field(default_factory=dict)
+    sessions: dict[tuple[Wire, bytes], aiohttp.ClientSession] = field(default_factory=dict)
+
+
 class Sender:
     """A part. Connections are shared by all triggers with the same egress policy and TLS settings."""
 
@@ -52,53 +62,84 @@ class Sender:
         self._signer = signer
         self._triggers = tuple(triggers)
         self._clock = clock or SystemClock()
-        self._routes: dict[str, tuple[Route, aiohttp.ClientSession]] = {}
-        self._sessions: dict[Wire, aiohttp.ClientSession] = {}
+        self._prepared = Prepared(limits)
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Prepare every trigger's requests. Raises ConfigError with every certificate file that cannot be used."""
-        if self._routes:
-            return
-        mistakes: list[str] = []
-        for trigger in self._triggers:
-            route = Route(trigger, self._signer, self._limits)
-            try:
-                self._routes[trigger.name] = route, self._session(route.wire, trigger)
-            except ConfigError as error:
-                mistakes += error.mistakes
-        if mistakes:
-            await self.stop()
-            raise ConfigError(mistakes)
+        if not self._prepared.routes:
+            self._prepared = await self.prepare(self._limits, self._signer, self._triggers)
 
     async def stop(self) -> None:
         """Close all connections."""
-        sessions, self._sessions, self._routes = list(self._sessions.values()), {}, {}
-        for session in sessions:
-            await session.close()
+        prepared, self._prepared = self._prepared, Prepared(self._limits)
+        await _close(prepared.sessions.values())
+        for closing in self._closing:
+            closing.cancel()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
-    def _session(self, wire: Wire, trigger: Trigger) -> aiohttp.ClientSession:
-        session = self._sessions.get(wire)
+    # A reload
+
+    async def prepare(self, limits: Limits, signer: Signer, triggers: Iterable[Trigger]) -> "Prepared":
+        """The requests of other triggers, ready; nothing changes yet. Certificate files are read. Raises ConfigError with every one that
+        cannot be used."""
+        prepared = Prepared(limits)
+        mistakes: list[str] = []
+        for trigger in triggers:
+            route = Route(trigger, signer, limits)
+            try:
+                prepared.routes[trigger.name] = route, self._session(route.wire, trigger, prepared)
+            except ConfigError as error:
+                mistakes += error.mistakes
+        if mistakes:
+            await self.discard(prepared)
+            raise ConfigError(mistakes)
+        return prepared
+
+    def take_over(self, prepared: "Prepared") -> None:
+        """Attempts that begin from now on are made like this. Those under way end as they began; connections that nobody uses any more
+        are closed when they have."""
+        former, self._prepared = self._prepared, prepared
+        self._limits = prepared.limits
+        left = [session for key, session in former.sessions.items() if prepared.sessions.get(key) is not session]
+        if left:
+            longest = max((route.timeout.total or 0.0 for route, _ in former.routes.values()), default=0.0)
+            # Two requests at most, see the module.
+            closing = asyncio.get_running_loop().create_task(_close_after(2 * longest + 1.0, left), name="sender.close")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def discard(self, prepared: "Prepared") -> None:
+        """It is not taken over."""
+        await _close(session for key, session in prepared.sessions.items() if self._prepared.sessions.get(key) is not session)
+
+    def _session(self, wire: Wire, trigger: Trigger, prepared: "Prepared") -> aiohttp.ClientSession:
+        where = f"{trigger.config.where}: triggers.{trigger.name}"
+        key = (wire, fingerprint(wire))
+        session = prepared.sessions.get(key) or self._prepared.sessions.get(key)
         if session is None:
             egress, allow, *_ = wire
             connector = aiohttp.TCPConnector(
                 limit=0,  # the engine bounds concurrency
                 ttl_dns_cache=DNS_TTL,
                 keepalive_timeout=KEEPALIVE,
-                ssl=tls(wire, f"{trigger.config.where}: triggers.{trigger.name}"),
+                ssl=tls(wire, where),
                 socket_factory=Guard(egress, allow),
             )
-            session = self._sessions[wire] = aiohttp.ClientSession(
+            session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 request_class=PreparedRequest,
                 trust_env=False,
             )
+        prepared.sessions[key] = session
         return session
 
     async def send(self, delivery: Delivery, trigger: Trigger) -> Attempt:
         """Make one attempt; raises only when cancelled."""
-        route, session = self._routes[trigger.name]
+        route, session = self._prepared.routes[trigger.name]
         made = _Made(delivery.attempts + 1, self._clock)
         if len(delivery.event.data) > self._limits.payload:
             return made.refused(_too_large(len(delivery.event.data), self._limits.payload))
@@ -125,6 +166,19 @@ class Sender:
                 return made.refused(dial.refused)
             return made.unanswered(route.redacting(request).clean(words(error, route.timeout.total or 0.0), request.token))
         return made.answered(route, request, response, answer, self._limits.response)
+
+
+async def _close(sessions: Iterable[aiohttp.ClientSession]) -> None:
+    for session in sessions:
+        await session.close()
+
+
+async def _close_after(seconds: float, sessions: Iterable[aiohttp.ClientSession]) -> None:
+    """Cancelled, it closes them at once."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await _close(sessions)
 
 
 class _Made:

@@ -50,6 +50,15 @@ class ChannelSource:
         self._started = False
         self._silent_since: float | None = None  # wall clock: when a connection broke that had listened
 
+    @property
+    def channels(self) -> Mapping[str, str]:
+        """What is listened to, and the types of its events."""
+        return self._channels
+
+    def take_over(self, channels: Mapping[str, str], database: Database) -> None:
+        """Of what it listens to already, only this is still wanted, under these types; `database` is where it is from now on."""
+        self._channels, self._database = channels, database
+
     async def start(self) -> None:
         """Return when it listens. A database that cannot be reached is tried again in the background."""
         if not self._started:
@@ -107,7 +116,7 @@ class ChannelSource:
                     received = [notify async for notify in connection.notifies(stop_after=1)]
                 if not received:
                     raise SourceUnavailable(f"database {self._database.name!r}: the connection ended")
-                await self._put([self._event(each) for each in received])
+                await self._put([self._event(each) for each in received if each.channel in self._channels])
         finally:
             self._silent_since = self._clock.now()
 
@@ -126,7 +135,7 @@ class ChannelSource:
     async def _put(self, events: Sequence[Queued]) -> None:
         """Return when they are durable."""
         wait = SHORTEST_WAIT
-        while True:
+        while events:
             try:
                 await self._inbox.put(events)
             except (StoreUnavailable, StoreRefused) as error:  # also what an operator must mend: they are kept until then

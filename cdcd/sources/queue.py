@@ -151,6 +151,11 @@ class QueueSource:
         """Events that are read and not settled."""
         return len(self._held)
 
+    def take_over(self, index: Index, largest: int) -> None:
+        """What is due from now on is matched by other triggers."""
+        self._index, self._largest = index, largest
+        self._unwanted.clear()
+
     def wake(self) -> None:
         """Something was queued."""
         self._woken.set()

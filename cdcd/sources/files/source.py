@@ -73,6 +73,8 @@ class FilesSource:
         self.tree = Tree()
         self.looks = 0
         self.store = store
+        self.begun = asyncio.Event()  # what happens from now on is noticed
+        self._project = project
         self._matching = Matching(project, store.name, triggers)
         self._stage = stage
         self._trees = trees
@@ -102,6 +104,10 @@ class FilesSource:
             self._started = True
             self._tasks.spawn(self._run(), "look")
 
+    def take_over(self, triggers: tuple[Trigger, ...]) -> None:
+        """What is found from now on is matched by these."""
+        self._matching = Matching(self._project, self.store.name, triggers)
+
     async def stop(self) -> None:
         """What was seen and is not staged yet is seen again after the next start."""
         self._looker.stopping = True
@@ -126,6 +132,7 @@ class FilesSource:
                     known = await self._first(device)
                 else:
                     self._hints.all("start")
+                self.begun.set()
                 known = await self._follow(known, device)
             except RootGone as error:
                 why = str(error)
@@ -387,9 +394,7 @@ class FilesSource:
             effects = kept(self.store.name, {os.fsencode(difference.path): difference.new for difference in part})
             if renames and number in (1, len(parts)):
                 unfinished = self._moving if number == len(parts) else self._moving | renames
-                effects.append(
-                    moving(self.store.name, {os.fsencode(old): os.fsencode(new) for old, new in unfinished.items()})
-                )
+                effects.append(moving(self.store.name, {os.fsencode(old): os.fsencode(new) for old, new in unfinished.items()}))
             await self._stage.stage(deliveries, effects)
             for difference in part:
                 old = difference.old
