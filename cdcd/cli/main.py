@@ -32,6 +32,7 @@ COMMANDS = {
         "Make the event store, the publications and the replication slots; or the change log and its triggers.",
     ),
     "teardown": ("prepare", PREPARING, "Remove the replication slots, the publications, the change logs and the event store."),
+    "import": ("imports", PREPARING, "Write triggers of another system as YAML, and list line by line what has no equal."),
     "status": ("status", RUNNING, "Show how things stand: each database's slot, the WAL it holds and why, lag; each trigger."),
     "schema": ("status", PREPARING, "Print the JSON Schema of the configuration file, for editors."),
     "token": ("token", RUNNING, "Print a token (JWT) for the HTTP API."),
