@@ -11,6 +11,9 @@ import structlog
 
 from cdcd.admin.deliveries import Deliveries
 from cdcd.admin.faces import Admin
+from cdcd.admin.motion import Watched
+from cdcd.admin.overview import Overview
+from cdcd.admin.sampling import Sampler
 from cdcd.clock import SystemClock
 from cdcd.config.model import Capture, Config, Kind
 from cdcd.delivery.engine import Engine
@@ -22,6 +25,7 @@ from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
 from cdcd.server.api import make_server
+from cdcd.server.canary import Canary
 from cdcd.server.waiting import Waiting
 from cdcd.sources.changelog import ChangelogSource
 from cdcd.sources.channels import ChannelSource
@@ -36,6 +40,7 @@ from cdcd.store.pending import Backlog
 from cdcd.store.reads import Reads
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
+from cdcd.store.sampling import StoreSample
 from cdcd.store.schedules import Schedules
 from cdcd.store.trees import Trees
 from cdcd.triggers.matcher import Index
@@ -83,6 +88,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.supervisor = Supervisor()
+        self._overview: Overview | None = None
 
     async def run(self) -> None:
         """Run until stopped; raises what a part failed with."""
@@ -92,6 +98,8 @@ class Daemon:
         await self.supervisor.run(parts, self._ready)
 
     async def _ready(self) -> None:
+        if self._overview is not None:
+            self._overview.ready = True
         log.info(
             "ready",
             project=self.config.project,
@@ -111,12 +119,17 @@ class Daemon:
             dsn = config.databases[config.eventing.database].url
         schema, project = config.eventing.schema, config.project
 
+        signer = Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}")
+        canary: Canary | None = None
+        if config.canary is not None:
+            canary = Canary(config.canary, project, config.databases[config.canary.database], Inbox(dsn, schema), signer, failed)
+            triggers = (*triggers, canary.trigger)
         own = [(name, schema) for name, each in config.databases.items() if each.capture is Capture.TRIGGERS]
         if config.eventing.database is not None:
             own.append((config.eventing.database, schema))
         index = Index(triggers, own)
         backlog = Backlog(dsn, schema)
-        sender = Sender(config.limits, Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}"), triggers)
+        sender = Sender(config.limits, signer, triggers)
         sources: list[ReplicationSource | ChangelogSource] = []
         tracked: list[Tracked] = []
 
@@ -134,6 +147,8 @@ class Daemon:
         following = Following(project, index.wanted, config.limits)
         engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed, following=following)
         wanted = {trigger.config.database for trigger in triggers}
+        if config.canary is not None:
+            wanted.add(config.canary.database)
         for database in config.databases.values():
             if database.name in wanted:
                 mine = tuple(trigger for trigger in triggers if trigger.config.database == database.name)
@@ -165,10 +180,24 @@ class Daemon:
             largest=config.limits.payload,
         )
         recorder.accompanied.append(queue)
+        sampler = Sampler(
+            lambda: [config.databases[source.name.partition(".")[2]] for source in sources],
+            StoreSample(dsn, schema),
+            lambda: [name for name, each in engine.dispatcher.queues.items() if each.backlog.count],
+            failed,
+        )
+        overview = self._overview = Overview(
+            lambda: config,
+            Watched(engine, recorder, sources, queue),
+            sampler,
+            files,
+            lambda: self.supervisor.stopping,
+            canary.state if canary is not None else lambda: None,
+        )
         server: list[Part] = (
             []
             if config.server is None
-            else [make_server(Admin(config, Deliveries(dsn, schema)), dsn, waiting, queue.wake, clock, failed)]
+            else [make_server(Admin(config, Deliveries(dsn, schema), overview), dsn, waiting, queue.wake, clock, failed)]
         )
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
@@ -184,5 +213,7 @@ class Daemon:
             queue,
             schedule,
             *channels,
+            sampler,
             *server,
+            *((canary,) if canary is not None else ()),
         ]

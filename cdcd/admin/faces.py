@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cdcd.admin.deliveries import Deliveries
+from cdcd.admin.overview import Overview
 from cdcd.config.model import Config
 
 
@@ -12,3 +13,4 @@ class Admin:
 
     config: Config
     deliveries: Deliveries
+    overview: Overview

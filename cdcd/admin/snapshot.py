@@ -46,9 +46,9 @@ class Rates:
 class TriggerState:
     """A trigger that is on. `delivered`, `failed` and `retried` count since the start (attempts that are made again, for the last).
 
-    `in_flight`: being sent. `waiting`: in memory, not being sent. `backlog`: staged in the event store; `oldest`: the event's time of the
-    oldest of them. `failed_lately`: failed in the last five minutes. `latency`: of the last five minutes, from the event's time to the answer that took it; `latency_count` and
-    `latency_sum` the same since the start.
+    `in_flight`: being sent. `waiting`: in memory, not being sent. `backlog`: staged in the event store; `oldest`: the event's time of
+    the oldest of them. `failed_lately`: failed in the last five minutes. `latency`: of the last five minutes, from the event's time to the
+    answer that took it; `latency_count` and `latency_sum` the same since the start.
     """
 
     name: str
@@ -71,9 +71,9 @@ class TriggerState:
 
 @dataclass(slots=True, frozen=True)
 class EndpointState:
-    """An endpoint. `circuit`: `closed` (all is well), `open` (nothing is sent until `open_until`) or `probing`. `allowed`: requests that may
-    be under way. `down_since`: when its circuit left `closed`. `answers`: attempts since the start by kind of answer (`2xx`, ..., `none`, `refused`). `buckets` and `seconds` are of all
-    attempts since the start, `durations` their quantiles."""
+    """An endpoint. `circuit`: `closed` (all is well), `open` (nothing is sent until `open_until`) or `probing`; `down_since`: when it left
+    `closed`. `allowed`: requests that may be under way. `answers`: attempts since the start by kind of answer (`2xx`, ..., `none`,
+    `refused`). `buckets` and `seconds` are of all attempts since the start, `durations` their quantiles."""
 
     origin: str
     circuit: str

@@ -16,6 +16,12 @@ TYPE = r"^[A-Za-z][A-Za-z0-9_.:/-]{0,99}$"
 LAST_RESORT = "dlq_"
 """What stands before a trigger's name in the type of the event that a delivery of it queues when it has failed."""
 
+OWN = "cdcd."
+"""What types of custom events begin with that cdcd itself makes."""
+
+CANARY = "cdcd.canary"
+"""The type of the canary's events, and the name of its trigger."""
+
 NEAR = 0.85  # a name that is so like a built-in one is a slip of the pen
 
 
@@ -47,6 +53,8 @@ def custom_type(name: str) -> str:
     """A type that may be queued. Raises ValueError (without the name in its message)."""
     if reserved(name):
         raise ValueError("events of this type come from their source alone; a custom type begins with neither DB_ nor FILE_")
+    if name.startswith(OWN):
+        raise ValueError("types that begin with cdcd. are cdcd's own")
     if re.fullmatch(TYPE, name) is None:
         raise ValueError("a custom type is letters, digits and _ . : / -, begins with a letter, and has at most 100 of them")
     return name

@@ -10,7 +10,7 @@ The rules:
 import orjson
 
 from cdcd.config.model import Config, Database
-from cdcd.config.types import custom_type
+from cdcd.config.types import CANARY, custom_type
 from cdcd.errors import EventError, ValueNotJson
 from cdcd.event import Delivery, Event
 from cdcd.replication.messages import LogicalMessage
@@ -51,7 +51,8 @@ class Messages:
             return []
         kind = message.prefix.removeprefix(PREFIX)
         try:
-            custom_type(kind)
+            if kind != CANARY:
+                custom_type(kind)
         except ValueError as error:
             raise Ignored(kind, str(error)) from error
         if not message.transactional or transaction is None:
