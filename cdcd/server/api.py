@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cdcd.admin.faces import Admin
 from cdcd.clock import Clock
 from cdcd.lifecycle import Failed
+from cdcd.server import watching
 from cdcd.server.auth import Tokens
 from cdcd.server.events import Events
 from cdcd.server.intake import Intake
@@ -43,7 +44,7 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     )
     return Server(
         config.server,
-        Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions)),
+        Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions, tokens)),
         tokens,
         sessions,
         events,
@@ -54,10 +55,12 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     )
 
 
-def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sessions) -> list[Group]:
+def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sessions, tokens: Tokens) -> list[Group]:
     """All groups of routes; the description of all others is the last."""
+    assert admin.config.server is not None
     found = [
         queue.routes(events),
         compatible.routes(space_cloud),
+        watching.routes(admin.overview, tokens, admin.config.server),
     ]
     return [*found, description.routes(found)]

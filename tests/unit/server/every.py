@@ -15,5 +15,6 @@ from cdcd.server.spacecloud import SpaceCloud
 NOTHING = cast(Any, None)
 KEY = Secret(b"k" * 32, "k")
 CONFIG = Config("shop", (KEY,), {}, Eventing(None, "cdcd", 1.0, Path()), {}, server=Server("127.0.0.1", 1))
-SESSIONS = Sessions((KEY,), "shop", Tokens((KEY,), "shop", ManualClock()))
-GROUPS = groups(Admin(CONFIG, NOTHING, NOTHING), Events(NOTHING, NOTHING), SpaceCloud("shop", NOTHING), SESSIONS)
+TOKENS = Tokens((KEY,), "shop", ManualClock())
+SESSIONS = Sessions((KEY,), "shop", TOKENS)
+GROUPS = groups(Admin(CONFIG, NOTHING, NOTHING), Events(NOTHING, NOTHING), SpaceCloud("shop", NOTHING), SESSIONS, TOKENS)
