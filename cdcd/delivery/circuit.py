@@ -13,6 +13,7 @@ it for twice as long, up to `LONGEST`.
 """
 
 from enum import Enum
+from math import inf
 
 THRESHOLD = 10
 SHORTEST = 1.0
@@ -38,6 +39,12 @@ class Circuit:
         self.allowed = most
         self.open_until = 0.0
         self.since = 0.0  # when it left CLOSED
+
+    def limit(self, most: int) -> None:
+        """So many from now on, at most."""
+        if self.state is State.CLOSED and self.allowed == self._most:
+            self.allowed = most
+        self.allowed, self._most = min(self.allowed, most), most
 
     def ready(self, now: float) -> bool:
         """Whether anything may be sent now; lets the probe through once an open circuit has waited long enough."""
@@ -69,3 +76,12 @@ class Circuit:
         self.allowed = 1
         self.open_until = now + self._wait
         return True
+
+
+class Shut(Circuit):
+    """Of no endpoint: nothing is let through, ever."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.state = State.OPEN
+        self.open_until = inf

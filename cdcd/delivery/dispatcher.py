@@ -14,77 +14,13 @@ The rules:
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from cdcd.config.model import Limits, TriggerConfig
-from cdcd.delivery.circuit import Circuit, State
-from cdcd.delivery.lanes import MOST_LANES, Backlog, Lane, lanes_of
-from cdcd.delivery.meter import ANSWERS, REFUSED, Histogram, Meter
+from cdcd.delivery.circuit import State
+from cdcd.delivery.lanes import MOST_LANES, lanes_of
+from cdcd.delivery.meter import REFUSED, Meter
+from cdcd.delivery.queues import NOWHERE, Endpoint, Queue, Stored, Usage
 from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
-
-
-class Endpoint:
-    """One webhook origin: the unit of concurrency and of the circuit. `answers` counts attempts by `meter.ANSWERS`."""
-
-    __slots__ = ("answers", "circuit", "durations", "in_flight", "listed", "origin", "turns")
-
-    def __init__(self, origin: str, most: int) -> None:
-        self.origin = origin
-        self.circuit = Circuit(most)
-        self.in_flight = 0
-        self.turns: deque[Queue] = deque()
-        self.listed = False
-        self.answers = [0] * len(ANSWERS)
-        self.durations = Histogram()
-
-
-class Queue:
-    """One trigger's deliveries in memory, and its counters."""
-
-    __slots__ = (
-        "backlog",
-        "claimed",
-        "concurrency",
-        "delivered",
-        "endpoint",
-        "failed",
-        "held",
-        "in_flight",
-        "lanes",
-        "last_error",
-        "latency",
-        "listed",
-        "live",
-        "moved",
-        "name",
-        "ready",
-        "retried",
-    )
-
-    def __init__(self, trigger: TriggerConfig, endpoint: Endpoint, concurrency: int, most_lanes: int) -> None:
-        self.name = trigger.name
-        self.endpoint = endpoint
-        self.concurrency = concurrency
-        self.backlog = Backlog(most_lanes)
-        self.lanes: dict[str, Lane] = {}
-        self.ready: deque[Delivery] = deque()  # first in all their lanes; those that left memory since are passed over
-        self.listed = False
-        self.in_flight = 0
-        self.live = 0  # deliveries in memory that the store does not know
-        self.claimed = 0  # deliveries in memory that came from the store
-        self.held: dict[str, Delivery] = {}  # staged ones that must not be claimed now
-        self.moved: set[str] = set()  # where a delivery was staged in place since the last claim began
-        self.delivered = self.failed = self.retried = 0
-        self.latency = Histogram()
-        self.last_error = ""
-
-
-@dataclass(slots=True)
-class Usage:
-    """What the deliveries in memory take of the in-flight budget."""
-
-    count: int = 0
-    bytes: int = 0
 
 
 class Dispatcher:
@@ -102,9 +38,62 @@ class Dispatcher:
         self._number = 0
         self._arrivals: deque[Delivery] = deque()  # live ones, oldest first
         for trigger in triggers:
+        self._most_lanes = most_lanes
+        self._elsewhere: dict[str, Endpoint] = {}  # by id: where an attempt is under way whose trigger has moved since
+        self.take_over(triggers, limits, {})
+
+    # A reload
+
+    def take_over(self, triggers: Iterable[TriggerConfig], limits: Limits, stored: Stored) -> None:
+        """Send by these triggers from now on; those of other names stay as they are (`retire`). `stored`: of those without a queue."""
+        self.limits = limits
+        for endpoint in self.endpoints.values():
+            endpoint.circuit.limit(limits.endpoint_concurrency)
             origin = trigger.webhook.endpoint
             endpoint = self.endpoints.setdefault(origin, Endpoint(origin, limits.endpoint_concurrency))
-            self.queues[trigger.name] = Queue(trigger, endpoint, trigger.concurrency or limits.endpoint_concurrency, most_lanes)
+            concurrency = trigger.concurrency or limits.endpoint_concurrency
+            queue = self.queues.get(trigger.name)
+            if queue is None:
+                queue = self.queues[trigger.name] = Queue(trigger, endpoint, concurrency, self._most_lanes)
+                queue.backlog.restore(*stored.get(trigger.name, (0, None)))
+            queue.concurrency = concurrency
+            self._move(queue, endpoint)
+            self._list(queue)
+        served = {queue.endpoint.origin for queue in self.queues.values()}
+        for endpoint in [each for each in self.endpoints.values() if each.origin not in served]:
+            if not endpoint.in_flight and not endpoint.listed:
+                del self.endpoints[endpoint.origin]
+
+    def retire(self, trigger: str) -> list[Record]:
+        """It is gone: what is in memory is staged, what is being sent ends, and nothing is claimed until it comes back."""
+        queue = self.queues[trigger]
+        records = self.flush(trigger)
+        self._move(queue, NOWHERE)
+        return records
+
+    def flush(self, trigger: str) -> list[Record]:
+        """Stage what is in memory of it."""
+        queue = self.queues[trigger]
+        return self._clear(queue, queue.lanes)
+
+    def _move(self, queue: Queue, endpoint: Endpoint) -> None:
+        """Its deliveries go to another endpoint. An attempt that is under way counts where it began."""
+        former = queue.endpoint
+        if former is endpoint:
+            return
+        for lane in queue.lanes.values():
+            if lane[0].sending and not lane[0].gone:
+                self._elsewhere.setdefault(lane[0].id, former)
+        if queue.listed:
+            former.turns.remove(queue)
+            queue.listed = False
+        queue.endpoint = endpoint
+        if queue.backlog.count:
+            self.unclaimed.add(queue.name)  # what was not due to be looked at there may be here
+
+    def _began_at(self, queue: Queue, delivery: Delivery) -> Endpoint:
+        """The endpoint that an attempt which ends was made to."""
+        return self._elsewhere.pop(delivery.id, queue.endpoint) if self._elsewhere else queue.endpoint
 
     # What comes in
 
@@ -224,6 +213,9 @@ class Dispatcher:
             queue.listed = True
             endpoint.turns.append(queue)
         if endpoint.turns and not endpoint.listed:
+        self._list_endpoint(endpoint)
+
+    def _list_endpoint(self, endpoint: Endpoint) -> None:
             endpoint.listed = True
             self._turns.append(endpoint)
 
@@ -232,7 +224,7 @@ class Dispatcher:
     def finished(self, delivery: Delivery, attempt: Attempt, outcome: Outcome, now: float) -> list[Record]:
         """An attempt has ended; the records to write, in order."""
         queue = self.queues[delivery.trigger]
-        endpoint = queue.endpoint
+        endpoint = self._began_at(queue, delivery)
         queue.in_flight -= 1
         endpoint.in_flight -= 1
         self.in_flight -= 1
@@ -261,6 +253,7 @@ class Dispatcher:
             records += self._stage_endpoint(endpoint)
         self._list(queue)
         return records
+        self._list_endpoint(endpoint)
 
     def _pass(self, queue: Queue, delivery: Delivery) -> None:
         """It is done with: the next of its lanes may go."""
@@ -296,7 +289,7 @@ class Dispatcher:
         """An attempt was broken off by the shutdown: nothing is known of it, it is sent again after the next start."""
         queue = self.queues[delivery.trigger]
         queue.in_flight -= 1
-        queue.endpoint.in_flight -= 1
+        self._began_at(queue, delivery).in_flight -= 1
         self.in_flight -= 1
         self._leave(queue, delivery)
 

@@ -21,11 +21,12 @@ from cdcd import failpoints
 from cdcd.clock import Clock
 from cdcd.config.model import Kind, Limits
 from cdcd.delivery.circuit import State
-from cdcd.delivery.dispatcher import Dispatcher, Queue
+from cdcd.delivery.dispatcher import Dispatcher
 from cdcd.delivery.feeding import Feeding
 from cdcd.delivery.following import Following
 from cdcd.delivery.lanes import MOST_LANES
 from cdcd.delivery.outcome import classify
+from cdcd.delivery.queues import Queue, Stored
 from cdcd.delivery.telling import Teller
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Attempt, Delivery, Record, Status
@@ -137,6 +138,42 @@ class Engine:
     # The sources' side
 
     def offer(self, deliveries: Iterable[Delivery]) -> None:
+    # A reload
+
+    async def stored(self, names: Iterable[str]) -> Stored:
+        """What the store holds of triggers that are not there yet. Raises StoreUnavailable."""
+        fresh = [name for name in names if name not in self.dispatcher.queues]
+        if not fresh:
+            return {}
+        async with self._reading:
+            counts = await self._backlog.counts()
+            return {name: (counts[name], await self._backlog.lanes(name, MOST_LANES)) for name in fresh if name in counts}
+
+    def take_over(self, triggers: Iterable[Trigger], limits: Limits, stored: Stored) -> None:
+        """Deliver to these from now on, and still to those that are not among them, until they are retired. Attempts under way end as
+        they began."""
+        now, new = self._clock.monotonic(), {trigger.name: trigger for trigger in triggers}
+        back = [name for name in new if name in self.dispatcher.queues and name not in self._triggers]
+        self._triggers = {**self._triggers, **new}
+        self._limits = limits
+        self.dispatcher.take_over((trigger.config for trigger in new.values()), limits, stored)
+        self._due.update(dict.fromkeys((*stored, *back), 0.0))
+        self._make_room()
+        self._pump(now)
+        self._advance()
+
+    def retire(self, names: Iterable[str]) -> dict[str, int]:
+        """These are gone: what is in memory of them is staged, and stays. How many are staged of each."""
+        for name in names:
+            self._triggers = {each: trigger for each, trigger in self._triggers.items() if each != name}
+            self._record(self.dispatcher.retire(name))
+        return {name: count for name in names if (count := self.dispatcher.queues[name].backlog.count)}
+
+    def flush(self, names: Iterable[str]) -> None:
+        """Stage what is in memory of these."""
+        for name in names:
+            self._record(self.dispatcher.flush(name))
+
         """Take new deliveries, in the order of their source. Never waits: see `room`."""
         now = self._clock.monotonic()
         for delivery in deliveries:

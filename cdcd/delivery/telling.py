@@ -7,8 +7,8 @@ written in `WINDOW` seconds; what was left out is counted in the next line. Ever
 import structlog
 
 from cdcd.delivery.circuit import State
-from cdcd.delivery.dispatcher import Endpoint
 from cdcd.delivery.following import MOST_TOLD, Trouble
+from cdcd.delivery.queues import Endpoint
 from cdcd.event import Record
 
 log = structlog.get_logger()

@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cdcd.config.model import Limits, TriggerConfig, Webhook
 from cdcd.delivery.circuit import State
-from cdcd.delivery.dispatcher import Dispatcher, Queue
+from cdcd.delivery.dispatcher import Dispatcher
+from cdcd.delivery.queues import Queue
 from cdcd.event import Attempt, Delivered, Delivery, Event, GiveUp, Outcome, Record, Retry, Status
 
 MOST_LANES = 3

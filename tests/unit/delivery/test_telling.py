@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from cdcd.delivery.circuit import THRESHOLD
-from cdcd.delivery.dispatcher import Endpoint
+from cdcd.delivery.queues import Endpoint
 from cdcd.delivery.telling import MOST, WINDOW, Teller
 from cdcd.event import Delivery, Event, Record, Status
 
