@@ -83,7 +83,8 @@ class Delivery:
     its old one, and waits for both. `attempts` counts those already recorded or being recorded. `staged` tells that `event_logs`
     holds (or is about to hold) a `staged` row for it. `taken_at` is monotonic seconds when it entered memory.
     `since` is when the store first took it, wall-clock seconds, for one that was claimed from there; 0 for one that is in memory
-    since it was made.
+    since it was made. `earlier` counts those attempts that the retry policy no longer counts: an operator has asked to try again since
+    (and `since` is when).
     `error`, when set, says why this event cannot be sent at all; it goes to the recorder as `failed` unsent.
     `unstorable`: the store refused its data, so it is in no backlog and cannot be tried again; the recorder sets it.
     The rest is the dispatcher's: `number` counts arrivals, `gates` is in how many of its lanes something stands before it,
@@ -109,6 +110,7 @@ class Delivery:
     counted: bool = False
     holds: int = 0
     unstorable: bool = False
+    earlier: int = 0
 
     @property
     def size(self) -> int:
@@ -189,10 +191,11 @@ class Record:
     no          staged      event_logs row `staged`, pending row (+ attempt)
     yes         staged      pending.due_at and attempts moved on (+ attempt)
     yes         final       event_logs row becomes final, pending row leaves, the lane's next becomes due (+ attempt)
+    no, again   staged      event_logs row becomes `staged` again, pending row at the back of its lane
     ==========  ==========  =======================================================================
 
     `due_at` is wall-clock seconds for `staged`. `reason` is the remark of a final row, or the last error of a staged one.
-    `follows` are the events that its end queues, in the same commit.
+    `follows` are the events that its end queues, in the same commit. `again`: it was final, and an operator asked to try it again.
     """
 
     delivery: Delivery
@@ -202,6 +205,7 @@ class Record:
     due_at: float = 0.0
     reason: str = ""
     follows: Sequence[Queued] = ()
+    again: bool = False
 
 
 @dataclass(slots=True, frozen=True)

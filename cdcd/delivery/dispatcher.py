@@ -33,6 +33,7 @@ class Dispatcher:
         self.meter = Meter(self.queues)
         self.usage = Usage()
         self.in_flight = 0
+        self.paused: set[str] = set()  # triggers that capture and send nothing
         self.unclaimed: set[str] = set()  # triggers of which claimed deliveries left memory unsent: the engine claims again
         self._turns: deque[Endpoint] = deque()
         self._number = 0
@@ -104,7 +105,7 @@ class Dispatcher:
         if delivery.error:
             return [self._failed_unsent(queue, delivery)]
         endpoint = queue.endpoint
-        if queue.backlog.holds(delivery) or (
+        if (self.paused and queue.name in self.paused) or queue.backlog.holds(delivery) or (
             endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
         ):
             return [*self._stage_live(queue, lanes_of(delivery)), self._stage(queue, delivery)]
@@ -134,7 +135,7 @@ class Dispatcher:
         One that cannot be sent (its event is gone) is final at once.
         """
         queue = self.queues[delivery.trigger]
-        if not queue.endpoint.circuit.ready(now) or not queue.moved.isdisjoint(self._keys(delivery)):
+        if queue.name in self.paused or not queue.endpoint.circuit.ready(now) or not queue.moved.isdisjoint(self._keys(delivery)):
             queue.moved.update(self._keys(delivery))  # nor may anything behind it pass
             self.unclaimed.add(queue.name)
             return []
@@ -387,6 +388,37 @@ class Dispatcher:
             if queue.endpoint is endpoint:
                 records += self._clear(queue, queue.lanes)
         return records
+
+    # What an operator asks for
+
+    def pause(self, trigger: str) -> list[Record]:
+        """It sends nothing any more: what is in memory is staged. What is being sent ends as it ends."""
+        self.paused.add(trigger)
+        queue = self.queues.get(trigger)
+        return [] if queue is None else self._clear(queue, queue.lanes)
+
+    def again(self, delivery: Delivery, due_at: float, why: str) -> list[Record]:
+        """One that was final joins the back of its lanes."""
+        queue = self.queues[delivery.trigger]
+        delivery.gone = True
+        records = self._stage_live(queue, lanes_of(delivery))
+        record = self._join(queue, delivery, None, due_at, why)
+        record.again = True
+        return [*records, record]
+
+    def change(self, delivery: Delivery, status: Status, due_at: float, why: str) -> Record | None:
+        """Change a staged delivery, as the store has it, to final or to another due time. None: not now, since it is being sent, or
+        what came of that is not yet committed. Its lanes leave memory and are claimed again after the commit."""
+        queue = self.queues[delivery.trigger]
+        held = queue.held.get(delivery.id)
+        if held is not None and not held.sending and not held.gone:
+            self._clear(queue, self._keys(held))
+        if delivery.id in queue.held:
+            return None
+        delivery.staged = delivery.counted = delivery.gone = True
+        self._hold(queue, delivery)
+        queue.moved.update(self._keys(delivery))  # a claim that is under way may have seen it as it was
+        return Record(delivery, status, True, None, due_at, why)
 
     # Budgets and holds
 

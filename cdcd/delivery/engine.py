@@ -109,6 +109,9 @@ class Engine:
 
     async def _restore(self) -> None:
         counts = await self._backlog.counts()
+        self.dispatcher.paused = await self._backlog.paused()
+        for name in self.dispatcher.paused:
+            log.info("trigger.paused", trigger=name, deliveries=counts.get(name, 0))
         for name, count in counts.items():
             queue = self.dispatcher.queues.get(name)
             if queue is None:
@@ -271,7 +274,7 @@ class Engine:
         outcome = classify(
             attempt,
             trigger.config.retries,
-            delivery.attempts + 1,
+            delivery.attempts + 1 - delivery.earlier,
             # Its event may have happened long before anybody told of it.
             max(delivery.event.time / 1e6, delivery.since or moment - (now - delivery.taken_at)),
             moment,
@@ -365,6 +368,8 @@ class Engine:
         """Start a claim for a trigger that has something due and room to send it."""
         if not self._accepting or name in self._claiming or self._due.get(name, math.inf) > self._clock.now():
             return
+        if name in self.dispatcher.paused:
+            return
         queue = self.dispatcher.queues[name]
         if self.full and queue.claimed:
             return  # memory is used up; what is claimed already goes on, and its end comes back here
@@ -443,6 +448,18 @@ class Engine:
         if self._recorder.queued == (0, 0) and not queue.held:  # nothing has come meanwhile
             queue.backlog.restore(count, lanes)
 
+    # The operator's side
+
+    def trigger(self, name: str) -> Trigger | None:
+        """The trigger of this name, if it is one to deliver to."""
+        return self._triggers.get(name) if name in self.dispatcher.queues else None
+
+    def look(self, trigger: str) -> None:
+        """Something of its backlog may be due."""
+        if trigger in self.dispatcher.queues:
+            self._due[trigger] = 0.0
+            self._advance()
+
     # The one timer
 
     def _arm(self, now: float) -> None:
@@ -454,7 +471,7 @@ class Engine:
         wall = self._clock.now()
         for name, due in self._due.items():
             queue = self.dispatcher.queues[name]
-            if due == math.inf or not queue.backlog.count or name in self._claiming:
+            if due == math.inf or not queue.backlog.count or name in self._claiming or name in self.dispatcher.paused:
                 continue
             circuit = queue.endpoint.circuit
             if circuit.state is State.OPEN:

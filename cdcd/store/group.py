@@ -26,6 +26,7 @@ class Fate:
     attempts: int
     due_at: float
     reason: str
+    again: bool = False
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Group:
     staged: list[Fate] = field(default_factory=list)
     restaged: list[Fate] = field(default_factory=list)
     finished: list[Fate] = field(default_factory=list)
+    again: list[Fate] = field(default_factory=list)
     tried: list[tuple[Delivery, Attempt]] = field(default_factory=list)
 
 
@@ -56,12 +58,18 @@ def fold(records: Sequence[Record]) -> Group:
             group.tried.append((delivery, attempt))
         fate = fates.get(delivery.id)
         if fate is None:
-            fates[delivery.id] = Fate(delivery, record.was_staged, record.status, count, record.due_at, record.reason)
+            fates[delivery.id] = Fate(
+                delivery, record.was_staged, record.status, count, record.due_at, record.reason, record.again
+            )
         else:
             fate.status, fate.due_at, fate.reason = record.status, record.due_at, record.reason
             fate.attempts = max(fate.attempts, count)
     for fate in fates.values():
-        if fate.status is Status.STAGED:
+        if fate.again:
+            group.again.append(fate)
+            if fate.status is not Status.STAGED:
+                group.finished.append(fate)
+        elif fate.status is Status.STAGED:
             (group.restaged if fate.was_staged else group.staged).append(fate)
         else:
             (group.finished if fate.was_staged else group.final).append(fate)
@@ -120,6 +128,23 @@ def stage_parameters(fates: Sequence[Fate]) -> tuple[bytes, ...]:
         _moments([fate.due_at for fate in fates]),
         integers([fate.delivery.size for fate in fates]),
         texts([fate.delivery.also for fate in fates]),
+        integers(_first(fates)),
+    )
+
+
+def again_parameters(fates: Sequence[Fate]) -> tuple[bytes, ...]:
+    """Parameters of the statement `again`."""
+    return (
+        uuids([fate.delivery.id for fate in fates]),
+        timestamps([fate.delivery.event.time for fate in fates]),
+        words([fate.delivery.trigger for fate in fates]),
+        texts([fate.delivery.lane for fate in fates]),
+        texts([fate.delivery.also for fate in fates]),
+        _moments([fate.due_at for fate in fates]),
+        _moments([fate.delivery.since for fate in fates]),
+        integers([fate.attempts for fate in fates]),
+        integers([fate.delivery.size for fate in fates]),
+        words([fate.reason or None for fate in fates]),
         integers(_first(fates)),
     )
 

@@ -44,6 +44,10 @@ class Backlog:
         rows = await self._session.fetch("lanes", trigger, limit + 1)
         return None if len(rows) > limit else dict(rows)
 
+    async def paused(self) -> set[str]:
+        """The triggers of which nothing is to be sent until they are resumed."""
+        return {row[0] for row in await self._session.fetch("paused")}
+
     async def claim(self, trigger: str, exclude: Sequence[str], limit: int, max_bytes: int, now: float) -> Claim:
         """Up to `limit` staged deliveries of `trigger` that may be sent, of about `max_bytes` together (but at least one).
 
@@ -86,7 +90,7 @@ def _within(rows: list[TupleRow], max_bytes: int) -> list[TupleRow]:
 
 
 def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
-    identity, time, lane, attempts, _, also = row
+    identity, time, lane, attempts, _, also, earlier, again_since = row
     if found is None:
         event, since = Event(type="", source="", subject="", key="", time=time, data=b""), 0.0
         error = "its row in event_logs is gone"
@@ -94,4 +98,7 @@ def _delivery(trigger: str, row: TupleRow, found: TupleRow | None) -> Delivery:
         _, type_, source, subject, key, position, data, extensions, since = found
         event = Event(type_, source, subject, key, time, data, position, orjson.loads(extensions) if extensions else None)
         error = ""
-    return Delivery(identity, trigger, event, lane, also=also, attempts=attempts, staged=True, since=since, error=error)
+    since = again_since or since
+    return Delivery(
+        *(identity, trigger, event, lane), also=also, attempts=attempts, staged=True, since=since, error=error, earlier=earlier
+    )

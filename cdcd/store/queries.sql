@@ -159,6 +159,33 @@ UPDATE pending p SET due_at = CASE WHEN p.due_at IS NOT NULL THEN n.due_at END, 
 FROM unnest($1::uuid[], $2::timestamptz[], $3::integer[], $4::text[]) AS n(id, due_at, attempts, last_error)
 WHERE p.id = n.id;
 
+-- name: again
+-- Final deliveries are staged again, in the order given, at the back of their lanes; attempts go on counting, the retry policy begins
+-- anew. What is staged, or gone, or has no data is left as it is, so a second run changes nothing.
+WITH n AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+                       $8::integer[], $9::integer[], $10::text[], $11::integer[])
+  WITH ORDINALITY AS n(id, time, trigger, lane, also, due_at, since, attempts, size, remark, first, ordinal)
+), back AS (
+  UPDATE event_logs e SET status = 'staged', settled_at = NULL, remark = n.remark FROM n
+  WHERE e.id = n.id AND e.time = n.time AND e.status <> 'staged' AND e.payload IS NOT NULL
+  RETURNING e.id
+), fresh AS (
+  SELECT n.* FROM n WHERE (n.id IN (SELECT b.id FROM back b)) IS TRUE
+)
+INSERT INTO pending (id, time, trigger, lane, also, due_at, since, attempts, earlier, size, last_error)
+SELECT f.id, f.time, f.trigger, f.lane, f.also,
+       CASE WHEN f.lane IS NULL
+              OR f.first = 1
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.lane OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.lane OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.lane = f.also OFFSET 0)
+                 AND NOT EXISTS (SELECT FROM pending p WHERE p.trigger = f.trigger AND p.also = f.also OFFSET 0)
+            THEN f.due_at END,
+       f.since, f.attempts, f.attempts, f.size, f.remark
+FROM fresh f ORDER BY f.ordinal
+ON CONFLICT DO NOTHING;
+
 -- name: compact_timeout
 -- A reader of positions (a dump, say) must not stop the recorder.
 SET LOCAL lock_timeout = '100ms';
@@ -201,13 +228,13 @@ SELECT l.lane, count(*) FROM (
 WITH heads AS MATERIALIZED (
   SELECT h.*, row_number() OVER (ORDER BY h.due_at, h.seq) AS place
   FROM (
-    SELECT p.seq, p.id, p.time, p.lane, p.also, p.due_at, p.attempts, p.size
+    SELECT p.seq, p.id, p.time, p.lane, p.also, p.due_at, p.attempts, p.size, p.earlier, p.since
     FROM pending p
     WHERE p.trigger = $1::text AND p.due_at <= ($3::timestamptz[])[1] AND p.id NOT IN (SELECT unnest($2::uuid[]))
     ORDER BY p.due_at, p.seq LIMIT $4::integer
   ) AS h
 ), followers AS (
-  SELECT f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, h.place
+  SELECT f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, f.earlier, f.since, h.place
   FROM heads h CROSS JOIN LATERAL (
     SELECT p.* FROM pending p
     WHERE p.trigger = $1::text AND p.lane = h.lane AND p.seq > h.seq AND p.id NOT IN (SELECT unnest($2::uuid[]))
@@ -219,10 +246,23 @@ WITH heads AS MATERIALIZED (
   ORDER BY h.place, f.seq
   LIMIT greatest(0, $4::integer - (SELECT count(*) FROM heads))
 )
-SELECT c.id::text, (extract(epoch FROM c.time) * 1000000)::bigint, c.lane, c.attempts, c.size, c.also
-FROM (SELECT 0 AS behind, heads.* FROM heads
-      UNION ALL SELECT 1, f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, f.place FROM followers f) AS c
+SELECT c.id::text, (extract(epoch FROM c.time) * 1000000)::bigint, c.lane, c.attempts, c.size, c.also, c.earlier,
+       extract(epoch FROM c.since)::float8
+FROM (SELECT 0 AS behind, heads.* FROM heads UNION ALL
+      SELECT 1, f.seq, f.id, f.time, f.lane, f.also, f.due_at, f.attempts, f.size, f.earlier, f.since, f.place FROM followers f) AS c
 ORDER BY c.behind, c.place, c.seq;
+
+-- name: paused
+-- The triggers that are paused: since when (seconds since the Unix epoch), and by whom.
+SELECT trigger, extract(epoch FROM since)::float8, who FROM paused ORDER BY trigger;
+
+-- name: pause
+-- Pauses a trigger; one that is paused stays so since then.
+INSERT INTO paused (trigger, who) VALUES ($1::text, $2::text) ON CONFLICT DO NOTHING;
+
+-- name: resume
+-- A paused trigger goes on.
+DELETE FROM paused WHERE trigger = $1::text;
 
 -- name: next_due
 -- When the next head of a trigger's backlog becomes due, in seconds since the Unix epoch.
@@ -573,3 +613,60 @@ SELECT p.lane, (extract(epoch FROM p.due_at) * 1000000)::bigint, p.attempts, p.l
        (SELECT count(*) FROM (SELECT FROM pending b WHERE b.trigger = p.trigger AND b.lane = p.lane AND b.seq < p.seq LIMIT $2::integer) AS b),
        (SELECT b.id::text FROM pending b WHERE b.trigger = p.trigger AND b.lane = p.lane AND b.seq < p.seq ORDER BY b.seq LIMIT 1)
 FROM pending p WHERE p.id = ($1::uuid[])[1];
+
+-- name: weights
+-- About how many bytes the data of these deliveries takes, compressed.
+SELECT e.id::text, coalesce(pg_column_size(e.payload), 0)
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, time) JOIN event_logs e ON e.id = n.id AND e.time = n.time
+WHERE e.time BETWEEN ($3::timestamptz[])[1] AND ($3::timestamptz[])[2];
+
+-- name: subjects
+-- Deliveries with all that is needed to change them, or to send them once more.
+SELECT e.id::text, (extract(epoch FROM e.time) * 1000000)::bigint, e.type, e.source, e.subject, e.trigger, e.key, e.status, e.attempts,
+       e.remark, e.position, e.payload, e.extensions, p.lane, p.also, p.due_at IS NOT NULL, p.attempts, p.last_error, r.url
+FROM unnest($1::uuid[], $2::timestamptz[]) AS n(id, time) JOIN event_logs e ON e.id = n.id AND e.time = n.time
+LEFT JOIN pending p ON p.id = e.id LEFT JOIN redirected r ON r.id = e.id
+WHERE e.time BETWEEN ($3::timestamptz[])[1] AND ($3::timestamptz[])[2];
+
+-- name: redirect
+-- Where these deliveries were sent instead of to their trigger's webhook.
+INSERT INTO redirected (id, url, operation) SELECT n.id, n.url, ($3::uuid[])[1] FROM unnest($1::uuid[], $2::text[]) AS n(id, url)
+ON CONFLICT DO NOTHING;
+
+-- name: operation_begun
+-- An operator has asked for something.
+INSERT INTO operations (id, action, filter, options, who, state, total, exact, done, remark, ended_at)
+VALUES (($1::uuid[])[1], $2::text, $3::text::json, $4::text::json, $5::text, $6::text, $7::bigint, $8::boolean, $9::bigint, $10::text,
+        CASE WHEN $6::text <> 'running' THEN now() END)
+ON CONFLICT DO NOTHING;
+
+-- name: operation_progress
+-- How far a running operation has come.
+UPDATE operations SET done = $2::bigint, skipped = $3::bigint, failed = $4::bigint, reached = ($5::uuid[])[1], remark = $6::text
+WHERE id = ($1::uuid[])[1] AND state = 'running';
+
+-- name: operation_ended
+-- An operation is over.
+UPDATE operations SET state = $2::text, remark = $3::text, ended_at = now() WHERE id = ($1::uuid[])[1] AND state = 'running';
+
+-- name: operations
+-- The operations, newest first, behind a place; with $3 only those that run. Times in microseconds since the Unix epoch.
+SELECT o.id::text, o.action, o.filter, o.options, o.who, o.state, o.total, o.exact, o.done, o.skipped, o.failed, o.reached::text, o.remark,
+       (extract(epoch FROM o.started_at) * 1000000)::bigint, (extract(epoch FROM o.ended_at) * 1000000)::bigint
+FROM operations o
+WHERE (o.started_at, o.id) < (($1::timestamptz[])[1], ($2::uuid[])[1]) AND (NOT $3::boolean OR o.state = 'running')
+ORDER BY o.started_at DESC, o.id DESC LIMIT $4::integer;
+
+-- name: operation
+-- One operation.
+SELECT o.id::text, o.action, o.filter, o.options, o.who, o.state, o.total, o.exact, o.done, o.skipped, o.failed, o.reached::text, o.remark,
+       (extract(epoch FROM o.started_at) * 1000000)::bigint, (extract(epoch FROM o.ended_at) * 1000000)::bigint
+FROM operations o WHERE o.id = ($1::uuid[])[1];
+
+-- name: prune_operations
+-- Operations that are past retention.
+DELETE FROM operations WHERE state <> 'running' AND started_at < ($1::timestamptz[])[1];
+
+-- name: prune_redirected
+-- Notes about deliveries that are past retention.
+DELETE FROM redirected WHERE at < ($1::timestamptz[])[1];

@@ -50,6 +50,10 @@ class Retention:
         self._clock = clock
         self._tasks = Tasks(self.name, failed)
 
+    def take_over(self, retention: float) -> None:
+        """What is older than this goes, from the next run on."""
+        self._retention = retention
+
     async def start(self) -> None:
         """Return when today's partitions were looked after, or when the store is unavailable and will be tried again."""
         if len(self._tasks) == 0:
@@ -74,6 +78,8 @@ class Retention:
             await self._one("drop_day", day, kept.dropped, kept.staged, kept)
         await self._session.execute("prune_default_invocations", past)
         await self._session.execute("prune_default_events", past)
+        await self._session.execute("prune_operations", past)
+        await self._session.execute("prune_redirected", past)
         while await self._session.execute("prune_queued_ids", past, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
             pass
         return kept

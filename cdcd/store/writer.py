@@ -97,12 +97,15 @@ class Writer:
                 await run(connection, "record_again", *group.final_parameters(rows, positions))
             if rows.staged:
                 await run(connection, stage, *group.stage_parameters(rows.staged))
+            if rows.again:
+                await run(connection, "again", *group.again_parameters(rows.again))
             if rows.finished:
                 finish = group.finish_parameters(rows.finished)
                 await run(connection, "finish", *finish)
                 await run(connection, "leave", finish[0])
-            # Also for what was staged behind another of this group: that one may have been in event_logs already, and final.
-            if (promote := group.promote_parameters([*rows.finished, *group.behind(rows.staged)], now)) is not None:
+            # Also for what was staged behind another of this group: that one may have been in event_logs already, and final, or gone.
+            behind = [*group.behind(rows.staged), *group.behind(rows.again)]
+            if (promote := group.promote_parameters([*rows.finished, *behind], now)) is not None:
                 await run(connection, "promote", *promote)
             if rows.restaged:
                 await run(connection, "restage", *group.restage_parameters(rows.restaged))

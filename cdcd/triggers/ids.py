@@ -46,6 +46,12 @@ def event_delivery_id(project: str, event: str, trigger: str, time_us: int) -> s
     return _uuid(time_us, hashed.hexdigest())
 
 
+def replay_id(delivery: str, operation: str) -> str:
+    """The id of a delivery that an operator's operation sends once more: it begins with the time of the first one."""
+    hashed = blake2b(f"{operation}\0{delivery}".encode(), digest_size=10).hexdigest()
+    return f"{delivery[:14]}8{hashed[:3]}-{_VARIANT[hashed[3]]}{hashed[4:7]}-{hashed[7:19]}"
+
+
 def _uuid(time_us: int, digits: str) -> str:
     head = f"{max(time_us, 0) // 1000 & 0xFFFF_FFFF_FFFF:012x}"
     return f"{head[:8]}-{head[8:]}-8{digits[:3]}-{_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
