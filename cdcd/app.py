@@ -12,6 +12,7 @@ import structlog
 from cdcd.admin.deliveries import Deliveries
 from cdcd.admin.faces import Admin
 from cdcd.admin.motion import Watched
+from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
 from cdcd.admin.sampling import Sampler
 from cdcd.clock import SystemClock
@@ -20,6 +21,7 @@ from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
 from cdcd.delivery.signing import Signer
+from cdcd.delivery.steering import Steering
 from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
@@ -122,7 +124,9 @@ class Daemon:
         signer = Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}")
         canary: Canary | None = None
         if config.canary is not None:
-            canary = Canary(config.canary, project, config.databases[config.canary.database], Inbox(dsn, schema), signer, failed)
+            canary = Canary(
+                config.canary, project, config.databases[config.canary.database], Inbox(dsn, schema), signer, failed
+            )
             triggers = (*triggers, canary.trigger)
         own = [(name, schema) for name, each in config.databases.items() if each.capture is Capture.TRIGGERS]
         if config.eventing.database is not None:
@@ -194,10 +198,17 @@ class Daemon:
             lambda: self.supervisor.stopping,
             canary.state if canary is not None else lambda: None,
         )
+        operations = Operations(
+            dsn, schema, Steering(engine, recorder, clock), lambda those: Sender(config.limits, signer, those), clock, failed
+        )
         server: list[Part] = (
             []
             if config.server is None
-            else [make_server(Admin(config, Deliveries(dsn, schema), overview), dsn, waiting, queue.wake, clock, failed)]
+            else [
+                make_server(
+                    Admin(config, Deliveries(dsn, schema), operations, overview), dsn, waiting, queue.wake, clock, failed
+                )
+            ]
         )
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
@@ -214,6 +225,7 @@ class Daemon:
             schedule,
             *channels,
             sampler,
+            operations,
             *server,
             *((canary,) if canary is not None else ()),
         ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cdcd.admin.deliveries import Deliveries
+from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
 from cdcd.config.model import Config
 
@@ -13,4 +14,5 @@ class Admin:
 
     config: Config
     deliveries: Deliveries
+    operations: Operations
     overview: Overview
