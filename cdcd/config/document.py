@@ -68,13 +68,13 @@ class Document:
         return self.base / Path(text).expanduser()
 
 
-class _Loader(yaml.CSafeLoader):
+class CoreLoader(yaml.CSafeLoader):
     """Composes nodes; scalars are resolved by YAML 1.2's core schema (10.3.2)."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML's way to give a loader its own
 
 
-for _tag, _pattern, _first in (
+CORE: tuple[tuple[str, str, str | list[str]], ...] = (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -84,14 +84,17 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
     ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+)
+"""Kinds of scalars: the tag, its pattern, what it begins with."""
+
+for _tag, _pattern, _first in CORE:
+    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 def read_document(file: str, text: str, base: Path, environ: Mapping[str, str], mistake: Mistake) -> Document:
     """Read one YAML text. Mistakes go to `mistake`; what can be read is in the document all the same."""
     document = Document(file, base)
-    loader = _Loader(text)
+    loader = CoreLoader(text)
     try:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
