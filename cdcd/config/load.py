@@ -1,6 +1,7 @@
 """A configuration file, and those it includes, become a Config; or a ConfigError with every mistake at once."""
 
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,21 +27,34 @@ EventCheck = Callable[[CustomType], Iterable[tuple[str, str]]]
 """The same for what may be queued under a type."""
 
 
-def load(path: Path, environ: Mapping[str, str], expressions: Check | None = None, events: EventCheck | None = None) -> Config:
+Texts = Mapping[Path, str | None]
+"""What files (absolute paths) are taken to say, whatever stands in them; None: they are not there."""
+
+
+def load(
+    path: Path,
+    environ: Mapping[str, str],
+    expressions: Check | None = None,
+    events: EventCheck | None = None,
+    texts: Texts | None = None,
+) -> Config:
     """The configuration at `path`. Raises ConfigError with every mistake as `file:line:col: what`.
 
     `expressions` looks at those of each trigger, `events` at what may be queued, so that their mistakes are told together with all
-    others.
+    others. `texts` stand in the place of files, to see what would come of them.
     """
-    return _Load(path, environ, expressions, events).run()
+    return _Load(path, environ, expressions, events, texts or {}).run()
 
 
 class _Load:
-    def __init__(self, path: Path, environ: Mapping[str, str], expressions: Check | None, events: EventCheck | None) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], expressions: Check | None, events: EventCheck | None, texts: Texts
+    ) -> None:
         self._path = path
         self._environ = environ
         self._expressions = expressions
         self._events = events
+        self._texts = texts
         self._mistakes: list[tuple[int, Place, str]] = []
         self._files: dict[str, int] = {}
 
@@ -81,6 +95,8 @@ class _Load:
     def _read(self, path: Path, shown: str) -> Document | None:
         self._files.setdefault(shown, len(self._files))
         text = problem = ""
+        if (given := self._texts.get(path.absolute())) is not None:
+            return read_document(shown, given, path.absolute().parent, self._environ, self._mistake)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
@@ -102,11 +118,14 @@ class _Load:
                 continue
             route: Route = ("include", index) if isinstance(include, list) else ("include",)
             names = sorted(glob(str(Path(pattern).expanduser()), root_dir=main.base, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+            whole = str(main.base / Path(pattern).expanduser())
+            names += (str(path) for path, text in self._texts.items() if text is not None and fnmatch(str(path), whole))
             if not names and not any(mark in pattern for mark in "*?["):
                 self._tell(main, route, f"there is no file {main.written.get(route, '')}")
             for name in names:
                 path = main.base / name
-                if path.is_file() and path.resolve() != self._path.resolve():
+                given = path.absolute() in self._texts
+                if (self._texts[path.absolute()] is not None) if given else (path.is_file() and not path.samefile(self._path)):
                     found.setdefault(path, str(self._path.parent / name))
         return list(found.items())
 

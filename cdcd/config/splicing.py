@@ -16,7 +16,12 @@ DEEPER = 2  # columns by which a line that is new is indented below what holds i
 
 
 class Unspliceable(ValueError):
-    """The text is not written in a way in which one trigger can be told from the rest."""
+    """The text is not written in a way in which one trigger can be told from the rest. `line` and `column` (from 1) are where, if known."""
+
+    def __init__(self, what: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(what)
+        self.line = line
+        self.column = column
 
 
 @dataclass(slots=True, frozen=True)
@@ -191,15 +196,17 @@ def check_definition(text: str) -> None:
     """Raises Unspliceable for a definition that is no single mapping of its own, with the place when that is known."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(("---", "...", "%")):
-            raise Unspliceable(f"line {number}: only the options of one trigger, without marks of documents")
+            raise Unspliceable("only the options of one trigger, without marks of documents", number, 1)
     try:
         root = yaml.compose(text, CoreLoader)
     except yaml.composer.ComposerError:
         return  # an alias of something else in the file
-    except yaml.YAMLError:
-        return  # told with its place when the whole file is read
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        what = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"
+        raise Unspliceable(f"not YAML: {what}", *((mark.line + 1, mark.column + 1) if mark else ())) from None
     if root is None or not isinstance(root, yaml.MappingNode):
-        raise Unspliceable("a definition is a mapping of options: type, webhook and so on")
+        raise Unspliceable("a definition is a mapping of options: type, webhook and so on", 1, 1)
 
 
 def _composed(text: str) -> yaml.Node | None:
