@@ -15,6 +15,7 @@ from cdcd.admin.motion import Watched
 from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
 from cdcd.admin.sampling import Sampler
+from cdcd.admin.service import Beginning, Service
 from cdcd.clock import SystemClock
 from cdcd.config.model import Capture, Config, Kind
 from cdcd.delivery.engine import Engine
@@ -26,6 +27,7 @@ from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Part, Supervisor
+from cdcd.notify import Notifier
 from cdcd.server.api import make_server
 from cdcd.server.canary import Canary
 from cdcd.server.waiting import Waiting
@@ -210,8 +212,12 @@ class Daemon:
                 )
             ]
         )
+        notifier = Notifier()
+        beginning = Beginning(notifier, failed)
+        service = Service(notifier, beginning, overview, lambda: config.limits.shutdown, failed)
         schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
         return [
+            beginning,
             *parts,
             Store(dsn, config, self.supervisor),
             *(StreamEnd(source) for source in sources),
@@ -228,4 +234,5 @@ class Daemon:
             operations,
             *server,
             *((canary,) if canary is not None else ()),
+            service,
         ]

@@ -1,7 +1,7 @@
 """YAML with places: every key and value knows the file, line and column where it stands.
 
-YAML 1.2's core schema: `yes`, `on` and dates are text. A key that stands twice is a mistake. `${env:NAME}` and `${file:PATH}`
-in text are put in here, once; what they gave is never shown (messages quote a value as it is written in the file).
+YAML 1.2's core schema: `yes`, `on` and dates are text. A key that stands twice is a mistake. `${env:NAME}`, `${file:PATH}` and
+`${credential:NAME}` in text are put in here, once; what they gave is never shown (messages quote a value as it is written in the file).
 """
 
 import re
@@ -19,6 +19,9 @@ Route = tuple[str | int, ...]
 
 DEEPEST = 100
 """Levels of mappings and lists that are read."""
+
+KINDS = ("env", "file", "credential")
+"""What `${KIND:NAME}` may put in: an environment variable, a file, a credential that systemd gives (systemd.exec, LoadCredential=)."""
 
 _SUBSTITUTION = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 
@@ -215,8 +218,8 @@ class _Reader:
             if found.group() == "$${":
                 return "${"
             kind, colon, name = (found[1] or "").partition(":")
-            if not colon or kind not in ("env", "file") or not name or not found.group().endswith("}"):
-                self._wrong(route, place, "write ${env:NAME} or ${file:PATH}; a plain ${ is written $${")
+            if not colon or kind not in KINDS or not name or not found.group().endswith("}"):
+                self._wrong(route, place, "write ${env:NAME}, ${file:PATH} or ${credential:NAME}; a plain ${ is written $${")
                 return ""
             return self._value_of(kind, name, route, place)
 
@@ -235,7 +238,7 @@ class _Reader:
                 result.append(escaped(piece))
                 continue
             kind, colon, name = piece.text.partition(":")
-            if colon and kind in ("env", "file") and name:
+            if colon and kind in KINDS and name:
                 value = self._value_of(kind, name, route, place)
                 self._document.put_in.setdefault(route[1], set()).add(value)
                 result.append(escaped(value))
@@ -246,6 +249,13 @@ class _Reader:
     def _value_of(self, kind: str, name: str, route: Route, place: Place) -> str:
         if kind == "file":
             return self._from_file(name, route, place)
+        if kind == "credential":
+            directory = self._environ.get("CREDENTIALS_DIRECTORY", "")
+            if directory and "/" not in name:
+                return self._from_file(f"{directory}/{name}", route, place)
+            why = "a credential's name has no / in it" if directory else "systemd gave none: see LoadCredential= in the unit"
+            self._wrong(route, place, f"there is no credential {name}: {why}")
+            return ""
         if name in self._environ:
             return self._environ[name]
         close = get_close_matches(name, list(self._environ), n=1, cutoff=0.8)

@@ -454,7 +454,7 @@ def _substitutable(part: Any, *, schemas: bool = True) -> Any:
     if schemas and (part.get("type") in ("integer", "number", "boolean") or "enum" in part or "pattern" in part):
         notes = {name: part[name] for name in ("title", "description", "default") if name in part}
         rule = {name: value for name, value in part.items() if name not in notes}
-        return {"anyOf": [rule, {"type": "string", "pattern": r"^\$\{(env|file):"}], **notes}
+        return {"anyOf": [rule, {"type": "string", "pattern": r"^\$\{(env|file|credential):"}], **notes}
     plain = ("default", "examples", "required", "enum")
     return {
         name: value if name in plain else _substitutable(value, schemas=name not in ("properties", "$defs"))

@@ -80,6 +80,14 @@ def test_substitution(tmp_path: Path) -> None:
     assert "s3cret" not in repr(config)
 
 
+def test_credentials_of_the_service_manager(tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "secret").write_text("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
+    text = HEAD.replace("0123456789abcdef01234567", "${credential:secret}")
+    config = loaded(tmp_path, text, {"CREDENTIALS_DIRECTORY": str(tmp_path / "given")})
+    assert config.secrets[0].value == b"0123456789abcdef0123456789abcdef"
+
+
 def test_repr_shows_no_secret(tmp_path: Path) -> None:
     config = loaded(tmp_path, HEAD.replace("localhost", "me:hunter2@localhost"))
     assert "hunter2" not in repr(config)

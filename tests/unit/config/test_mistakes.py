@@ -194,13 +194,17 @@ MISTAKES = {
         VALID.replace("0123456789abcdef01234567", "${file:nowhere}"),
         "c.yaml:2:9: the file nowhere cannot be read: No such file or directory",
     ),
+    "no credentials": (
+        VALID.replace("0123456789abcdef01234567", "${credential:secret}"),
+        "c.yaml:2:9: there is no credential secret: systemd gave none: see LoadCredential= in the unit",
+    ),
     "plain dollar": (
         VALID.replace("0123456789abcdef01234567", "${SECRET}"),
-        "c.yaml:2:9: write ${env:NAME} or ${file:PATH}; a plain ${ is written $${",
+        "c.yaml:2:9: write ${env:NAME}, ${file:PATH} or ${credential:NAME}; a plain ${ is written $${",
     ),
     "unclosed": (
         VALID.replace("0123456789abcdef01234567", "'${env:HOME'"),
-        "c.yaml:2:9: write ${env:NAME} or ${file:PATH}; a plain ${ is written $${",
+        "c.yaml:2:9: write ${env:NAME}, ${file:PATH} or ${credential:NAME}; a plain ${ is written $${",
     ),
     "in an expression": (
         TRIGGER + "    when: new.a == '${env:A}'\n",
