@@ -146,7 +146,7 @@ class Finder:
             *columns, position, data, url = rows[0]
             tried = await session.look("attempts", ids, times)
             places = await session.fetch("place", ids, MOST_BEFORE)
-        found = _found(tuple(columns))
+        found = read_found(tuple(columns))
         place = None
         if places and found.status == "staged":
             lane, due, attempts, error, earlier, before, first = places[0]
@@ -198,7 +198,7 @@ class _Walk:
         """What is found, a step at a time."""
         async for part in self._parts(span):
             rows = await self._look(self._statement, part, limit + 1)
-            yield [_found(row) for row in rows]
+            yield [read_found(row) for row in rows]
 
     async def counts(self, span: Span, most: int) -> AsyncIterator[int]:
         """How many are found, a step at a time."""
@@ -258,7 +258,8 @@ def _waiting(one: Found, row: TupleRow) -> Found:
     return replace(one, due=due, attempts=attempts, remark=error or one.remark)
 
 
-def _found(row: TupleRow) -> Found:
+def read_found(row: TupleRow) -> Found:
+    """A row of the columns that lists show."""
     *_, remark, created, settled, extensions = row
     identity, moment, kind, source, subject, trigger, key, status, attempts = row[:9]
     return Found(

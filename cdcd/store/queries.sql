@@ -670,3 +670,20 @@ DELETE FROM operations WHERE state <> 'running' AND started_at < ($1::timestampt
 -- name: prune_redirected
 -- Notes about deliveries that are past retention.
 DELETE FROM redirected WHERE at < ($1::timestamptz[])[1];
+
+-- name: caused
+-- The deliveries of events that followed from a delivery ($1), and those that repeat it, since its time; the first so many. Each side is
+-- found by its own index before anything is sorted.
+WITH following AS MATERIALIZED (
+  (SELECT e.* FROM event_logs e WHERE e.extensions ->> 'causationid' = $1::text AND e.time >= ($2::timestamptz[])[1] OFFSET 0)
+  UNION ALL
+  (SELECT e.* FROM event_logs e WHERE e.extensions ->> 'cdcdreplayof' = $1::text AND e.time >= ($2::timestamptz[])[1] OFFSET 0)
+)
+SELECT e.id::text, (extract(epoch FROM e.time) * 1000000)::bigint, e.type, e.source, e.subject, e.trigger, e.key, e.status,
+       e.attempts, e.remark, (extract(epoch FROM e.created_at) * 1000000)::bigint, (extract(epoch FROM e.settled_at) * 1000000)::bigint,
+       e.extensions
+FROM following e ORDER BY e.created_at, e.id LIMIT $3::integer;
+
+-- name: caused_and_queued
+-- Those of these custom events (ids) that are still in the queue: type, and when due (microseconds since the Unix epoch).
+SELECT q.id, q.type, (extract(epoch FROM q.due_at) * 1000000)::bigint FROM queued q WHERE q.id = ANY($1::text[]) ORDER BY q.due_at, q.seq;
