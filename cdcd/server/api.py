@@ -15,7 +15,7 @@ from cdcd.server.rules import compile_rules
 from cdcd.server.serving import Server
 from cdcd.server.sessions import Sessions
 from cdcd.server.spacecloud import SpaceCloud
-from cdcd.server.v1 import compatible, description
+from cdcd.server.v1 import compatible, deliveries, description, operations
 from cdcd.server.v1 import events as queue
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
@@ -60,6 +60,8 @@ def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sess
     assert admin.config.server is not None
     found = [
         queue.routes(events),
+        deliveries.routes(admin.deliveries, admin.operations),
+        operations.routes(admin.operations),
         compatible.routes(space_cloud),
         watching.routes(admin.overview, tokens, admin.config.server),
     ]

@@ -20,7 +20,7 @@ WORDS = {
     "403": "The token may not do this.",
     "404": "There is no such thing.",
     "408": "The body did not come in time.",
-    "409": "The event is on its way already.",
+    "409": "It cannot be done now, or not any more.",
     "413": "The body, or an event's data, is too large.",
     "415": "The body is of a kind that is not read.",
     "412": "It has changed since; read it again.",
