@@ -42,7 +42,7 @@ def read_unit(path: Path = UNIT) -> dict[str, list[str]]:
     parser = configparser.RawConfigParser(strict=False, dict_type=Several, delimiters=("=",), comment_prefixes=("#",))
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(path)
-    return {name: [line for line in str(value).split("\n")] for name, value in parser.items("Service")}
+    return {name: str(value).split("\n") for name, value in parser.items("Service")}
 
 
 def seconds(text: str) -> float:
@@ -145,7 +145,8 @@ class Manager:
         assert self.process is not None or "$MAINPID" not in text
         return shlex.split(text.replace("$MAINPID", str(self.process.pid) if self.process else ""))
 
-    async def _launch(self) -> None:
+    def _directories(self) -> tuple[Path, Path]:
+        """Its state, and its credentials."""
         state, given = self.directory / "state", self.directory / "credentials"
         for place in (state, given):
             place.mkdir(exist_ok=True, mode=0o700)
@@ -154,6 +155,10 @@ class Manager:
             for old, new in self.replace.items():
                 source = source.replace(old, new)
             (given / name).write_bytes(Path(source).read_bytes())
+        return state, given
+
+    async def _launch(self) -> None:
+        state, given = self._directories()
         environment = {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
@@ -186,12 +191,10 @@ class Manager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await self.process.wait()
-            if not self._wanted:
-                return
-            if self.process.returncode is None and time.monotonic() - self._alive_at > self.watchdog:
+            if self.process.returncode is None and self._wanted and time.monotonic() - self._alive_at > self.watchdog:
                 self.process.send_signal(signal.SIGABRT)
                 await self.process.wait()
-            if self.process.returncode:
+            if self.process.returncode and self._wanted:
                 self.killed.append(self.process.returncode)
                 await asyncio.sleep(seconds(self.unit["RestartSec"][-1]) / 10)
                 self.told.clear()
