@@ -191,15 +191,18 @@ class Manager:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await self.process.wait()
-            if self.process.returncode is None and self._wanted and time.monotonic() - self._alive_at > self.watchdog:
+            if self.process.returncode is None and self._is_wanted() and time.monotonic() - self._alive_at > self.watchdog:
                 self.process.send_signal(signal.SIGABRT)
                 await self.process.wait()
-            if self.process.returncode and self._wanted:
+            if self.process.returncode:
                 self.killed.append(self.process.returncode)
                 await asyncio.sleep(seconds(self.unit["RestartSec"][-1]) / 10)
                 self.told.clear()
                 self._alive_at = time.monotonic() + seconds(self.unit["TimeoutStartSec"][-1])  # no watchdog until it is ready
                 await self._launch()
+
+    def _is_wanted(self) -> bool:
+        return self._wanted
 
     async def until_restarted(self) -> None:
         """Returns when it is ready again after it was killed."""
