@@ -38,7 +38,6 @@ class Dispatcher:
         self._turns: deque[Endpoint] = deque()
         self._number = 0
         self._arrivals: deque[Delivery] = deque()  # live ones, oldest first
-        for trigger in triggers:
         self._most_lanes = most_lanes
         self._elsewhere: dict[str, Endpoint] = {}  # by id: where an attempt is under way whose trigger has moved since
         self.take_over(triggers, limits, {})
@@ -50,6 +49,7 @@ class Dispatcher:
         self.limits = limits
         for endpoint in self.endpoints.values():
             endpoint.circuit.limit(limits.endpoint_concurrency)
+        for trigger in triggers:
             origin = trigger.webhook.endpoint
             endpoint = self.endpoints.setdefault(origin, Endpoint(origin, limits.endpoint_concurrency))
             concurrency = trigger.concurrency or limits.endpoint_concurrency
@@ -213,10 +213,10 @@ class Dispatcher:
         if queue.ready and not queue.listed:
             queue.listed = True
             endpoint.turns.append(queue)
-        if endpoint.turns and not endpoint.listed:
         self._list_endpoint(endpoint)
 
     def _list_endpoint(self, endpoint: Endpoint) -> None:
+        if endpoint.turns and not endpoint.listed:
             endpoint.listed = True
             self._turns.append(endpoint)
 
@@ -253,8 +253,8 @@ class Dispatcher:
         if opened:
             records += self._stage_endpoint(endpoint)
         self._list(queue)
-        return records
         self._list_endpoint(endpoint)
+        return records
 
     def _pass(self, queue: Queue, delivery: Delivery) -> None:
         """It is done with: the next of its lanes may go."""

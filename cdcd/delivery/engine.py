@@ -12,7 +12,7 @@ runs. Everything here runs on one event loop; this class is the only caller of t
 import asyncio
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
@@ -138,9 +138,6 @@ class Engine:
                 await asyncio.wait(late)
         await self._backlog.close()
 
-    # The sources' side
-
-    def offer(self, deliveries: Iterable[Delivery]) -> None:
     # A reload
 
     async def stored(self, names: Iterable[str]) -> Stored:
@@ -165,7 +162,7 @@ class Engine:
         self._pump(now)
         self._advance()
 
-    def retire(self, names: Iterable[str]) -> dict[str, int]:
+    def retire(self, names: Collection[str]) -> dict[str, int]:
         """These are gone: what is in memory of them is staged, and stays. How many are staged of each."""
         for name in names:
             self._triggers = {each: trigger for each, trigger in self._triggers.items() if each != name}
@@ -177,6 +174,9 @@ class Engine:
         for name in names:
             self._record(self.dispatcher.flush(name))
 
+    # The sources' side
+
+    def offer(self, deliveries: Iterable[Delivery]) -> None:
         """Take new deliveries, in the order of their source. Never waits: see `room`."""
         now = self._clock.monotonic()
         for delivery in deliveries:
@@ -427,6 +427,7 @@ class Engine:
             for name, due in self._due.items()
             if due <= wall
             and name not in self._claiming
+            and name not in self.dispatcher.paused
             and (queue := self.dispatcher.queues[name]).backlog.count
             and (queue.endpoint.circuit.state is not State.OPEN or queue.endpoint.circuit.open_until <= now)
             and self._claimable(queue)
