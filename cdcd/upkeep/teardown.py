@@ -5,7 +5,8 @@ refused while a daemon owns it), then slots and publications. A change log goes 
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cdcd.changelog.install import Installed, inspect, remove, remove_sql
 from cdcd.changelog.names import Names
 from cdcd.config.model import Config, Database
 from cdcd.embedded.postgres import PostgresServer
-from cdcd.errors import SlotInUse, SourceUnavailable, StoreRefused, StoreUnavailable
+from cdcd.errors import SlotInUse, SourceNotReady, SourceUnavailable, StoreRefused, StoreUnavailable
 from cdcd.replication import publication, slot
 from cdcd.replication.walsender import Connection
 from cdcd.sources.logged import names_of
@@ -116,7 +117,7 @@ async def _look(catalog: Connection, database: Database, remains: Remains, proje
 async def teardown(config: Config, remains: Remains, tell: Tell) -> None:
     """Remove what was found. Raises StoreRefused, SlotInUse, PermanentError, SourceNotReady (not permitted)."""
     for database, installed in remains.logs:  # before the store, whose schema may be theirs
-        with translated(database):
+        with _ours(), translated(database):
             async with await connect(database, application_name="cdcd teardown") as catalog:
                 await remove(catalog, remains.names, installed)
                 tell(f"database {database.name}: change log and its triggers removed")
@@ -131,7 +132,7 @@ async def teardown(config: Config, remains: Remains, tell: Tell) -> None:
         names = [name for each, name in remains.publications if each is database]
         if database not in remains.slots and not names:
             continue
-        with translated(database):
+        with _ours(), translated(database):
             async with await connect(database, application_name="cdcd teardown") as catalog:
                 if database in remains.slots:
                     await slot.drop(catalog, database.slot)
@@ -139,6 +140,15 @@ async def teardown(config: Config, remains: Remains, tell: Tell) -> None:
                 for name in names:
                     await publication.drop(catalog, name)
                     tell(f"database {database.name}: publication {name} dropped")
+
+
+@contextlib.contextmanager
+def _ours() -> Iterator[None]:
+    """Within this, what may not be removed is somebody else's, who made it from printed SQL: he must remove it too."""
+    try:
+        yield
+    except SourceNotReady as error:
+        raise SourceNotReady(str(error), hint="let whoever owns it run what `cdcd teardown --print` shows") from error
 
 
 def _remove_embedded(directory: Path) -> None:

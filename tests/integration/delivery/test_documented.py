@@ -212,6 +212,23 @@ for (const each of JSON.parse(readFileSync(process.argv[2]))) {
   console.log(JSON.stringify([isSigned(each.headers, body, each.secret), Boolean(claims(each.headers, each.secret, each.origin))]));
 }
 """
+PHP = """
+foreach (json_decode(file_get_contents($argv[1]), true) as $case) {
+    $body = base64_decode($case['body']);
+    $good = [
+        is_signed($case['headers'], $body, $case['secret']),
+        claims($case['headers'], $case['secret'], $case['origin']) !== null,
+    ];
+    echo json_encode($good), "\\n";
+}
+"""
+RUBY = """
+JSON.parse(File.read(ARGV[0])).each do |each|
+  body = each["body"].unpack1("m")
+  good = [signed?(each["headers"], body, each["secret"]), !claims(each["headers"], each["secret"], each["origin"]).nil?]
+  puts JSON.generate(good)
+end
+"""
 GO = """package main
 
 import (
@@ -271,15 +288,21 @@ async def cases() -> list[tuple[dict[str, Any], list[bool]]]:
 
 
 @pytest.mark.timeout(600)  # Go may have to compile its library first
-@pytest.mark.parametrize("language", ["python", "javascript", "go"])
+@pytest.mark.parametrize("language", ["python", "javascript", "go", "php", "ruby"])
 def test_the_code_verifies_what_is_sent(language: str, tmp_path: Path) -> None:
-    text = code(language, {"python": "Python", "javascript": "Node", "go": "Go"}[language])
+    text = code(language, {"python": "Python", "javascript": "Node", "go": "Go", "php": "PHP", "ruby": "Ruby"}[language])
     if language == "python":
         (tmp_path / "verify.py").write_text(text + PYTHON)
         command = [sys.executable, "verify.py"]
     elif language == "javascript":
         (tmp_path / "verify.mjs").write_text(text + NODE)
         command = ["node", "verify.mjs"]
+    elif language == "php":
+        (tmp_path / "verify.php").write_text(text + PHP)
+        command = ["php", "verify.php"]
+    elif language == "ruby":
+        (tmp_path / "verify.rb").write_text(text + RUBY)
+        command = ["ruby", "verify.rb"]
     else:
         (tmp_path / "verify.go").write_text(text)
         (tmp_path / "main.go").write_text(GO)
