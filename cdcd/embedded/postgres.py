@@ -49,6 +49,11 @@ SETTINGS = {
     "jit": "off",
 }
 
+NAMELESS = (
+    "PostgreSQL wants a name for the user that runs it: give it an entry in /etc/passwd (with systemd's DynamicUser: install "
+    "libnss-systemd), or name a database in eventing.database"
+)
+
 
 class PostgresServer:
     """A Postgres server in `directory`.
@@ -247,7 +252,9 @@ class PostgresServer:
         with self._open_log() as words:
             result = self._popen(command, words).wait()
         if result != 0:
-            raise PermanentError(f"initdb failed in {self.directory}: {self._last_words()}", hint=self._log_hint)
+            words_said = self._last_words()
+            hint = NAMELESS if "could not look up effective user ID" in words_said else self._log_hint
+            raise PermanentError(f"initdb failed in {self.directory}: {words_said}", hint=hint)
         making.rename(self.data)
 
     def _launch(self, deadline: float) -> bool:
