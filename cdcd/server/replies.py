@@ -53,6 +53,11 @@ class Reply(web.StreamResponse):
         return self._code
 
     @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._bytes
+
+    @property
     def keep_alive(self) -> bool | None:
         return self._keeps
 
