@@ -18,7 +18,8 @@ class Order:
     """`action`: retry, cancel or replay all that `wanted` selects, oldest first (cancel: newest first).
 
     `rate` bounds how many a second are tried again or replayed; None: as fast as they are taken. Of a replay: `to` is another URL than that
-    of their triggers, and `today` leaves out those for which their trigger, as it is now, would not fire.
+    of their triggers, and `today` leaves out those for which their trigger, as it is now, would not fire. What is a replay itself is not
+    replayed, but for a `single` one that is meant by its id.
     """
 
     action: str
@@ -26,6 +27,7 @@ class Order:
     rate: float | None = None
     to: str = ""
     today: bool = False
+    single: bool = False
 
     @property
     def newest_first(self) -> bool:

@@ -4,6 +4,7 @@ The rule: nobody is told that something was done that was not. What is being sen
 cannot be sent; what went to another URL is not sent to its trigger's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdcd.admin.asking import Order
@@ -20,19 +21,21 @@ REPLAY_OF, OPERATION = "cdcdreplayof", "cdcdoperation"
 
 BEHIND = "it waits behind others of its lane, which go first"
 WAS_DELIVERED = "it was delivered; ask for `processed` to send it again"
+A_REPLAY = "it is a replay itself, of a delivery that has its own place here"
 NOT_ONCE = "it has not been delivered once"
 
 
 @dataclass(slots=True, frozen=True)
 class Decision:
     """`change` is to be committed; otherwise `skipped` or `failed` says why there is none, or it is `busy`: being sent just now. `send` is
-    to be sent to another URL."""
+    to be sent to another URL. `ours`: the operation has made it itself."""
 
     change: Change | None = None
     send: Delivery | None = None
     skipped: str = ""
     failed: str = ""
     busy: bool = False
+    ours: bool = False
 
 
 BUSY = Decision(busy=True)
@@ -77,8 +80,10 @@ def retry(subject: Subject, who: str, hands: Hands, *, processed: bool) -> Decis
 
 
 def _replay(order: Order, subject: Subject, operation: str, hands: Hands) -> Decision:
-    if subject.status is Status.STAGED and Status.STAGED not in order.wanted.status:
-        return Decision(skipped=NOT_ONCE)
+    if operation in _extensions(subject).values():
+        return Decision(ours=True)
+    if not order.single and (why := _not_replayed(order, subject)):
+        return Decision(skipped=why)
     if why := _unsendable(subject, hands, elsewhere=bool(order.to)):
         return Decision(failed=why)
     trigger = hands.trigger(subject.delivery.trigger)
@@ -98,12 +103,12 @@ def would_not(order: Order, subject: Subject, hands: Hands) -> str:
     status, trigger = subject.status, hands.trigger(subject.delivery.trigger)
     if order.action == "cancel":
         return "" if status is Status.STAGED else f"it is {status} already"
+    if order.action == "replay" and (why := _not_replayed(order, subject)):
+        return why
     if why := _unsendable(subject, hands, elsewhere=bool(order.to)):
         return why
     assert trigger is not None
     if order.action == "replay":
-        if status is Status.STAGED and Status.STAGED not in order.wanted.status:
-            return NOT_ONCE
         return wanted_today(subject.delivery, trigger) if order.today else ""
     if status is Status.STAGED:
         return "" if subject.first else BEHIND
@@ -120,6 +125,16 @@ def repeated(delivery: Delivery, operation: str) -> Delivery:
         Event(event.type, event.source, event.subject, event.key, event.time, event.data, event.position, marked),
         None,
     )
+
+
+def _not_replayed(order: Order, subject: Subject) -> str:
+    if REPLAY_OF in _extensions(subject):
+        return A_REPLAY
+    return NOT_ONCE if subject.status is Status.STAGED and Status.STAGED not in order.wanted.status else ""
+
+
+def _extensions(subject: Subject) -> Mapping[str, str | int]:
+    return subject.delivery.event.extensions or {}
 
 
 def _unsendable(subject: Subject, hands: Hands, *, elsewhere: bool = False) -> str:

@@ -108,6 +108,8 @@ class Job:
                 operation.done += 1
             elif decision.send is not None:
                 sends.append(decision.send)
+            elif decision.ours:
+                pass  # it lies behind what it repeats, and so before us
             elif decision.busy:
                 self._busy.append(found[subject.delivery.id])
             else:

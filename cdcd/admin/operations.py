@@ -145,7 +145,7 @@ class Operations:
         operation = _single("send", {"id": identity}, who, to=shown_url(url))
         async with self._turn:
             subject = await self._subject(identity)
-        order = Order("replay", Filter(status=(subject.status,)), to=url)
+        order = Order("replay", Filter(), to=url, single=True)
         decision = decide(order, subject, operation.id, who, self._hands)
         trigger = self._hands.trigger(subject.delivery.trigger)
         if decision.send is None or trigger is None:
