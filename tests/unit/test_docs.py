@@ -136,6 +136,15 @@ def test_no_log_event_is_described_that_does_not_exist() -> None:
     assert set(rows) == {event for _, event in logged()}
 
 
+# The index
+
+
+def test_every_page_is_in_the_index_and_in_the_readme_or_its_index() -> None:
+    told = set(re.findall(r"\]\(([\w-]+\.md)", page("README.md")))
+    assert {path.name for path in DOCS.glob("*.md")} - {"README.md"} == told
+    assert "(docs/README.md)" in (ROOT / "README.md").read_text("utf-8")
+
+
 # Links
 
 
