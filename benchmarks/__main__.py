@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, changelog, files, isolation, latency, memory, queue, schedule, throughput
+from benchmarks import capture, changelog, console, files, isolation, latency, memory, queue, schedule, throughput
 from benchmarks.harness import Figure, Server
 
 ALL: dict[str, Callable[..., list[Figure]]] = {
@@ -26,6 +26,7 @@ ALL: dict[str, Callable[..., list[Figure]]] = {
     "schedule": schedule.run,
     "files": files.run,
     "queue": queue.run,
+    "console": console.run,
 }
 
 
