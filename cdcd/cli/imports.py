@@ -139,13 +139,13 @@ def import_supabase(
 
     Example: `cdcd import supabase -o triggers/supabase.yaml`
     """
-    name, dsn = database or "main", url
+    name, dsn, in_file = database or "main", url, False
     if config.exists():
         known = load_or_exit(config).databases
         if database is None and len(known) == 1:
             name = next(iter(known))
         if name in known:
-            dsn = known[name].url
+            dsn, in_file = known[name].url, True
         elif dsn is None:
             print(f"there is no database {name} in {config}; there are {', '.join(sorted(known)) or 'none'}", file=sys.stderr)
             raise typer.Exit(1)
@@ -160,7 +160,7 @@ def import_supabase(
         except CdcdError as error:
             print(error.explain(), file=sys.stderr)
             return 2
-        found.append(supabase.translate(triggers, name))
+        found.append(supabase.translate(triggers, name, known=in_file))
         return 0
 
     if code := run_loop(main):

@@ -6,12 +6,15 @@ No secret is kept anywhere but in `variables`.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdcd.imports.document import Node
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
+HIDDEN = "(hidden)"
+_QUOTED = re.compile(r"(?<=['\"])[^'\"]{12,}(?=['\"])")
+_MADE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])\S+$").match
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,11 +80,18 @@ class Found:
                 self.remark(where, trigger, f"{about}{name} is not known to this import", "it was left out")
 
     def close(self) -> None:
-        """Switch off every trigger with a remark that says so, and sort the remarks by place."""
+        """Switch off every trigger with a remark that says so, sort the remarks by place, and hide what looks like a secret in them: a
+        template or a condition that they quote may hold one."""
         for remark in self.remarks:
             if remark.off and remark.trigger in self.triggers:
                 self.triggers[remark.trigger].options["enabled"] = False
-        self.remarks = list(dict.fromkeys(sorted(self.remarks, key=lambda each: _order(each.place))))
+        hidden = (replace(each, what=self._hidden(each.what), instead=self._hidden(each.instead)) for each in self.remarks)
+        self.remarks = list(dict.fromkeys(sorted(hidden, key=lambda each: _order(each.place))))
+
+    def _hidden(self, text: str) -> str:
+        for value in self.variables.values():
+            text = text.replace(value, HIDDEN) if len(value) > 3 else text
+        return _QUOTED.sub(lambda match: HIDDEN if _MADE(match[0]) else match[0], text)
 
     def variable(self, wanted: str, value: str, place: str) -> str:
         """`${env:NAME}` for a secret: the variable that has this value already, else one of the wanted name."""

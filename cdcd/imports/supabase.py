@@ -54,8 +54,8 @@ class Call:
     body: Any = None
 
 
-def translate(triggers: list[DatabaseTrigger], database: str) -> Found:
-    """`database` is its name in the configuration."""
+def translate(triggers: list[DatabaseTrigger], database: str, *, known: bool) -> Found:
+    """`database` is its name in the configuration; `known`: it stands there already."""
     found = Found()
     names = [trigger_name(trigger.name) for trigger in triggers]
     for trigger in triggers:
@@ -63,7 +63,7 @@ def translate(triggers: list[DatabaseTrigger], database: str) -> Found:
         if names.count(name) > 1:
             name = trigger_name(f"{trigger.table}-{trigger.name}")
         _Translator(found, trigger, name, database).run()
-    if found.triggers:
+    if found.triggers and not known:
         found.databases[database] = {"url": found.from_environment(f"{database.upper()}_URL", "the database")}
     found.close()
     return found

@@ -90,6 +90,7 @@ def test_supabase(database: Database, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "OFF trigger shouted on public.orders" in result.err
     assert 'when cdcd runs: DROP TRIGGER "order hook" ON public.orders;' in result.err
     assert "touched" not in text
+    assert "The main file" not in text  # which has its database already
     for name in ("ORDER_HOOK_AUTHORIZATION", "INDEXED_AUTHORIZATION", "ODD_TABLE_FETCHED_APIKEY"):
         monkeypatch.setenv(name, "value")
     checked = cdcd("check", "-c", config, "--json")

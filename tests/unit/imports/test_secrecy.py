@@ -62,3 +62,11 @@ def test_one_secret_is_one_variable_and_another_one_another() -> None:
 def test_parameters_are_added_to_a_url() -> None:
     assert secrecy.with_parameters("http://x/?a=1", {"a": "2", "b c": "d&e"}) == "http://x/?a=1&b%20c=d%26e"
     assert secrecy.with_parameters("http://x/", {}) == "http://x/"
+
+
+def test_a_secret_in_what_a_remark_quotes_is_hidden() -> None:
+    found = Found()
+    found.variable("t_token", "hunter22", "here")
+    found.remark("here", "t", "`{{ concat(['sk_live_0123456789abcdef', $body.id]) }}` has no equal", "not hunter22")
+    found.close()
+    assert str(found.remarks[0]) == "here: t: `{{ concat(['(hidden)', $body.id]) }}` has no equal; not (hidden)"
