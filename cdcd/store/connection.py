@@ -165,9 +165,11 @@ async def run(connection: Connection, name: str, *params: object) -> AsyncRawCur
 class Session:
     """One connection to the store, made when needed. Not for use by two tasks at a time."""
 
-    def __init__(self, dsn: str, schema: str) -> None:
+    def __init__(self, dsn: str, schema: str, prepared_by: str = "") -> None:
+        """`prepared_by`: a further statement that sets up each connection."""
         self._dsn = dsn
         self._schema = schema
+        self._prepared_by = prepared_by
         self._connection: Connection | None = None
 
     async def connection(self) -> Connection:
@@ -176,6 +178,9 @@ class Session:
             await self.close()
         if self._connection is None:
             self._connection = await connect(self._dsn, self._schema)
+            if self._prepared_by:
+                with translated():
+                    await run(self._connection, self._prepared_by)
         return self._connection
 
     async def fetch(self, name: str, *params: object) -> list[TupleRow]:

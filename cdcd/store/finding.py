@@ -156,7 +156,7 @@ class Finder:
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         async with self._turns:
-            session = self._free.pop() if self._free else Session(self._dsn, self._schema)
+            session = self._free.pop() if self._free else Session(self._dsn, self._schema, "walking")
             try:
                 yield session
             except BaseException:

@@ -530,6 +530,11 @@ AND ($11::text IS NULL OR e.remark ILIKE $11
 -- What a list shows of a delivery; stands for {columns} in the walks. Times in microseconds since the Unix epoch.
 e.id, e.time, e.type, e.source, e.subject, e.trigger, e.key, e.status, e.attempts, e.remark, e.created_at, e.settled_at, e.extensions
 
+-- name: walking
+-- Sets up a connection for walks: each is to be read in the order of its own index, and not from another one and sorted then, whatever the
+-- statistics promise.
+SELECT set_config('enable_sort', 'off', false), set_config('enable_incremental_sort', 'off', false);
+
 -- name: by_id
 -- A walk over deliveries, newest first: those with ids ($1) and times ($2) from one to before another, at most $3. Comparing rows
 -- instead of columns leaves the planner one index, whatever its statistics say.
