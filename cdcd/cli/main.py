@@ -34,7 +34,7 @@ COMMANDS = {
     "teardown": ("prepare", PREPARING, "Remove the replication slots, the publications, the change logs and the event store."),
     "import": ("imports", PREPARING, "Write triggers of another system as YAML, and list line by line what has no equal."),
     "status": ("status", RUNNING, "Show how things stand: each database's slot, the WAL it holds and why, lag; each trigger."),
-    "health": ("health", RUNNING, "Is all well? Asks the running daemon; the exit code says it, for monitors and containers."),
+    "health": ("health", RUNNING, "Is all well? Exit code 0: yes, 1: no, or nobody answers."),
     "schema": ("status", PREPARING, "Print the JSON Schema of the configuration file, for editors."),
     "token": ("token", RUNNING, "Print a token (JWT) for the HTTP API."),
     "receive": ("receive", TRYING, "Take webhooks on this machine: check token and signature, show each event, misbehave."),
