@@ -70,7 +70,7 @@ class Found:
 
     def remark(self, place: str, trigger: str, what: str, instead: str = "", *, off: bool = False) -> None:
         """Tell what has no equal."""
-        self.remarks.append(Remark(place, trigger, what, instead, off))
+        self.remarks.append(Remark(one_line(place), trigger, one_line(what), one_line(instead), off))
 
     def leftovers(self, node: Node, known: Iterable[str], trigger: str, about: str = "") -> None:
         """Tell every member of a mapping that the translator has not looked at."""
@@ -111,6 +111,11 @@ class Found:
         self.variables.setdefault(name, "")
         self.variable_places.setdefault(name, place)
         return f"${{env:{name}}}"
+
+
+def one_line(text: str) -> str:
+    """Text of a foreign file as it may stand in a line of a terminal or in a comment: printable, without line breaks."""
+    return "".join(mark if mark.isprintable() else "\ufffd" for mark in " ".join(text.split()))
 
 
 def environment_name(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from cdcd.imports import secrecy, sql
 from cdcd.imports.found import Draft, Found, duration, table, trigger_name
 from cdcd.imports.templates import NoEqual
+from cdcd.replication.quoting import identifier
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE, _INSTEAD = 1, 2, 4, 8, 16, 32, 64
 """`pg_trigger.tgtype` (PostgreSQL, catalog/pg_trigger.h)."""
@@ -113,7 +114,7 @@ class _Translator:
         if not trigger.enabled:
             options["enabled"] = False
             self._tell("it is disabled in the database", "set `enabled` when it is wanted")
-        drop = f'DROP TRIGGER "{trigger.name}" ON {options["table"]};'
+        drop = f"DROP TRIGGER {identifier(trigger.name)} ON {options['table']};"
         self._tell("as long as it is in the database, both send", f"when cdcd runs: {drop}")
         self._found.add(Draft(self._name, trigger.place, options))
 

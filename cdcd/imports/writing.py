@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from cdcd.imports.found import Draft, Found, Remark
+from cdcd.imports.found import Draft, Found, Remark, one_line
 
 _NOT_TEXT = re.compile(
     r"[-+]?(\d[\d_.:]*(e[-+]?\d+)?|\.\d+|\.inf)$|0[ox][\da-f]+$|\.nan$|~$|(true|false|null|yes|no|on|off|y|n)$",
@@ -33,7 +33,7 @@ _Dumper.add_representer(str, _text)
 
 def written(found: Found, origin: str) -> str:
     """The whole file. `origin` says where it comes from, in words."""
-    lines = [f"# Triggers that came from {origin}, written by `cdcd import`."]
+    lines = [f"# Triggers that came from {one_line(origin)}, written by `cdcd import`."]
     if found.variables:
         lines += ["# They read these environment variables: " + ", ".join(sorted(found.variables)) + "."]
     if any(not draft.options.get("enabled", True) for draft in found.triggers.values()):
@@ -69,12 +69,10 @@ def dump(value: Any) -> str:
 
 
 def _trigger(draft: Draft, remarks: Iterable[Remark]) -> list[str]:
-    lines = [f"  # {draft.place}"]
-    lines += [f"  # {line}".rstrip() for line in draft.comment.splitlines()]
+    lines = [f"  # {one_line(draft.place)}"]
+    lines += [f"  # {one_line(line)}".rstrip() for line in draft.comment.splitlines()]
     for remark in remarks:
         mark = "OFF: " if remark.off else "- "
-        lines += [
-            f"  # {mark}{line}" for line in " ".join(f"{remark.what}; {remark.instead}".rstrip("; ").split()).splitlines()
-        ]
+        lines.append(f"  # {mark}{f'{remark.what}; {remark.instead}'.rstrip('; ')}")
     text = dump({draft.name: draft.options})
     return [*lines, *("  " + line if line else line for line in text.rstrip("\n").split("\n"))]
