@@ -197,7 +197,7 @@ class Operations:
         await self._hands.commit((), [begun(operation)])
         log.info("operation.begun", id=operation.id, action=order.action, who=who, deliveries=total.number)
         self._spawn(operation, order)
-        return replace(operation)
+        return _masked(operation)
 
     def _checked(self, order: Order) -> Order:
         order.check()
@@ -240,10 +240,10 @@ class Operations:
 
     def _fresh(self, operation: Operation) -> Operation:
         job = self._jobs.get(operation.id)
-        if job is None or operation.state != "running":
-            return operation
-        now = job.operation
-        return replace(operation, done=now.done, skipped=now.skipped, failed=now.failed, remark=now.remark)
+        if job is not None and operation.state == "running":
+            now = job.operation
+            operation = replace(operation, done=now.done, skipped=now.skipped, failed=now.failed, remark=now.remark)
+        return _masked(operation)
 
     # Jobs
 
@@ -302,6 +302,13 @@ class Operations:
 
     async def _is_paused(self, trigger: str) -> bool:
         return any(one.trigger == trigger for one in await self.paused())
+
+
+def _masked(operation: Operation) -> Operation:
+    """As it may be shown: the query of a URL may hold a key."""
+    if "to" not in operation.options:
+        return replace(operation)
+    return replace(operation, options={**operation.options, "to": shown_url(operation.options["to"])})
 
 
 def _single(action: str, what: Mapping[str, Any], who: str, **options: str) -> Operation:

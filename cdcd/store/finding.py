@@ -191,7 +191,7 @@ class _Walk:
         self._statement = f"{wanted.walk}.{'newest' if newest else 'oldest'}"
         self._parameters = tuple(texts(value) if isinstance(value, list) else value for value in wanted.parameters())
         self._ends = None if seconds is None else time.monotonic() + seconds
-        self._step = FIRST_STEP
+        self._step = FIRST_STEP if not wanted.text else FIRST_STEP // 8  # payloads may be large
         self.reached: int | None = None
 
     async def pages(self, span: Span, limit: int) -> AsyncIterator[list[Found]]:

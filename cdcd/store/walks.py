@@ -73,8 +73,8 @@ class Filter:
     def parameters(self) -> tuple[list[str] | str | None, ...]:
         """Its parameters of a walk, from the fourth on."""
         return (
-            list(self.statuses) or None,
-            list(self.trigger) or None,
+            list(dict.fromkeys(self.statuses)) or None,
+            list(dict.fromkeys(self.trigger)) or None,
             self.key,
             list(self.type) or None,
             self.source or None,

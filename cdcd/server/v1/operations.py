@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from cdcd.admin.asking import ACTIONS, FASTEST, shown_url
+from cdcd.admin.asking import ACTIONS, FASTEST
 from cdcd.admin.operations import Operation, Operations, Order, Preview
 from cdcd.server.auth import OPERATORS, VIEWERS
 from cdcd.server.openapi import TIME, Schema, answer, body, list_, object_, operation, parameter, ref
@@ -220,17 +220,14 @@ def _order(asked: dict[str, Any]) -> tuple[Order, bool]:
 
 
 def operation_shown(one: Operation) -> dict[str, Any]:
-    """An operation as it is answered; the query of a URL in it is masked."""
-    options = dict(one.options)
-    if isinstance(options.get("to"), str):
-        options["to"] = shown_url(options["to"])
+    """An operation as it is answered."""
     return {
         "id": one.id,
         "action": one.action,
         "state": one.state,
         "who": one.who,
         "filter": one.filter,
-        "options": options,
+        "options": one.options,
         "total": one.total,
         "exact": one.exact,
         "done": one.done,
