@@ -146,7 +146,7 @@ class Editing:
     # Changing
 
     async def put(self, draft: Draft, who: str, etag: str | None) -> tuple[Written, bool]:
-        """Write a trigger; whether it is a new one. `etag` is the state that was seen, None for one that must not be there yet.
+        """Write a trigger; whether it is a new one. `etag` is the state that was seen (`*`: any), None for one that must not be there yet.
         Raises Invalid, Outdated, NotWritable, TransientError."""
         async with self._one:
             file, texts, mistakes = await asyncio.to_thread(self._judge, draft, (etag,))
@@ -333,7 +333,7 @@ class Editing:
 def _check_seen(name: str, file: File, etag: str | None, *, there: bool) -> None:
     if etag is None and there:
         raise Outdated(f"the trigger {name} is there already: say which state of it was read", missing=True)
-    if etag is not None and (not there or etag != file.etag):
+    if etag is not None and (not there or etag not in (file.etag, "*")):
         raise Outdated(f"the file of the trigger {name} has changed since it was read")
 
 

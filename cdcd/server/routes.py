@@ -72,7 +72,7 @@ class Table:
 
     @classmethod
     def of(cls, groups: Iterable[Group]) -> "Table":
-        """A table; no two routes may share method and path. Of two templates that fit a path the first one is taken."""
+        """A table; no two routes may share method and path. Of two that fit, the plain path is taken, else the first."""
         groups = tuple(groups)
         table = cls(
             tuple(route for group in groups for route in group.routes),
@@ -96,21 +96,22 @@ class Table:
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """The route of a request, and its parameters. `path` as it came, percent-encoded. Raises Problem 404 or 405."""
-        parameters: Mapping[str, str] = {}
-        methods = self._plain.get(path)
-        if methods is None:
-            parts = path.split("/")
-            for pattern, found in self._templates:
-                if (matched := _match(pattern, parts)) is not None:
-                    methods, parameters = found, matched
-                    break
-            else:
-                raise Problem(404, "there is nothing here; see /v1/openapi.json for what there is")
+        methods = self._plain.get(path, {})
         route = methods.get(method)
-        if route is None:
-            allowed = ", ".join(sorted(methods))
-            raise Problem(405, f"this takes {allowed}", headers={"Allow": allowed})
-        return route, parameters
+        if route is not None:
+            return route, {}
+        allowed = set(methods)
+        parts = path.split("/")
+        for pattern, found in self._templates:
+            if (parameters := _match(pattern, parts)) is not None:
+                route = found.get(method)
+                if route is not None:
+                    return route, parameters
+                allowed |= found.keys()
+        if not allowed:
+            raise Problem(404, "there is nothing here; see /v1/openapi.json for what there is")
+        listed = ", ".join(sorted(allowed))
+        raise Problem(405, f"this takes {listed}", headers={"Allow": listed})
 
 
 def _match(pattern: tuple[str, ...], parts: list[str]) -> dict[str, str] | None:

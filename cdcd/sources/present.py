@@ -1,0 +1,115 @@
+"""Rows as they are at the moment, as the events that a change of them would make: to try a trigger on, never to be delivered.
+
+The rule: what a trigger sees is built by the code that reads the stream, from the text that the server gives for each value. It reads
+within one short read-only transaction, and needs the right to read the table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from cdcd.config.model import Database
+from cdcd.errors import SourceNotReady
+from cdcd.event import Event
+from cdcd.replication.messages import Column, Delete, Insert, Relation, Update
+from cdcd.replication.quoting import identifier
+from cdcd.replication.quoting import table as quoted
+from cdcd.replication.tables import primary_key, type_map
+from cdcd.replication.tuples import Tuple
+from cdcd.sources.opening import catalog_of
+from cdcd.sources.rows import Change, Table, Transaction
+from cdcd.sources.translate import translated
+
+PATIENCE = 2000  # milliseconds that reading may take
+_COLUMNS = """
+SELECT c.oid::bigint, c.relreplident::text, a.attname::text, a.atttypid::bigint, a.atttypmod,
+       a.attnum = ANY(coalesce(i.indkey::int2[], '{}')) AS identifies
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND
+     CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') ORDER BY a.attnum
+"""
+
+
+@dataclass(slots=True, frozen=True)
+class Present:
+    """A row, as a change and as the event that it would be."""
+
+    change: Change
+    event: Event
+
+
+async def rows(project: str, database: Database, table: tuple[str, str], kind: str, limit: int, now: int) -> list[Present]:
+    """The last rows by the primary key, else any, as events of type `kind` (`DB_INSERT`, `DB_UPDATE`, `DB_DELETE`) at `now`
+    (microseconds since the Unix epoch). Raises SourceUnavailable, and SourceNotReady when they cannot be read."""
+    schema, name = table
+    with translated(database):
+        async with catalog_of(database) as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION READ ONLY")
+            await connection.execute(f"SET LOCAL statement_timeout = {PATIENCE}")
+            await connection.execute(
+                "SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL TimeZone = 'UTC'"
+            )
+            await connection.execute("SET LOCAL extra_float_digits = 1")
+            columns = await (await connection.execute(_COLUMNS, [schema, name])).fetchall()
+            if not columns:
+                raise SourceNotReady(
+                    f"there is no table {schema}.{name} in the database {database.name}",
+                    hint="the role of its `url` must see it",
+                )
+            oid, identity = int(columns[0][0]), columns[0][1]
+            key = await primary_key(connection, oid)
+            types = await type_map(connection, {int(column[3]) for column in columns})
+            found = await _read(connection, database, table, [column[2] for column in columns], key, limit)
+    relation = Relation(
+        oid,
+        schema,
+        name,
+        cast(Literal["d", "n", "f", "i"], identity),
+        tuple(
+            Column(identity == "f" or part, column, kind_of_value, modifier)
+            for _, _, column, kind_of_value, modifier, part in columns
+        ),
+    )
+    read = Table(f"cdcd/{project}/{database.name}", database.name, relation, key, types.get)
+    return [_present(read, kind, values, now) for values in found]
+
+
+async def _read(
+    connection: psycopg.AsyncConnection[TupleRow],
+    database: Database,
+    table: tuple[str, str],
+    columns: Sequence[str],
+    key: Sequence[str],
+    limit: int,
+) -> list[TupleRow]:
+    listed = ", ".join(f"{identifier(column)}::text" for column in columns)
+    order = f" ORDER BY {', '.join(f'{identifier(column)} DESC' for column in key)}" if key else ""
+    try:
+        cursor = await connection.execute(f"SELECT {listed} FROM {quoted(*table)}{order} LIMIT {int(limit)}")
+        return await cursor.fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SourceNotReady(
+            f"the role of {database.name} may not read {'.'.join(table)}",
+            hint=f"GRANT SELECT ON {quoted(*table)} TO its role; capturing does not need that, only trying triggers on rows does",
+        ) from error
+    except psycopg.errors.QueryCanceled as error:
+        raise SourceNotReady(f"reading {'.'.join(table)} takes longer than {PATIENCE / 1000:g} s") from error
+
+
+def _present(table: Table, kind: str, values: Sequence[str | None], now: int) -> Present:
+    row = Tuple.of([None if value is None else value.encode() for value in values])
+    message: Insert | Update | Delete
+    if kind == "DB_DELETE":
+        message = Delete(table.relation, "full", row)
+    elif kind == "DB_UPDATE":
+        message = Update(table.relation, None, None, row)
+    else:
+        message = Insert(table.relation, row)
+    change = Change(table, message, Transaction(0, 0, now, None))
+    return Present(change, Event(change.type, table.source, change.subject, change.row_key, now, change.data()))
