@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from cdcd.config.templates import escaped
+from cdcd.config.templates import Code, escaped, pieces
 from cdcd.imports.found import Found
 
 _SECRETIVE = re.compile(
@@ -82,10 +82,64 @@ def with_parameters(url: str, parameters: dict[str, str]) -> str:
 
 def payload(found: Found, trigger: str, value: Any, place: str, name: str = "") -> Any:
     """A constant of a payload as it is written."""
+    return composed(found, trigger, _escaped(value), place, name)
+
+
+def composed(found: Found, trigger: str, value: Any, place: str, name: str = "") -> Any:
+    """A payload that has expressions in it already: what is literal there and may be secret becomes a variable."""
     if isinstance(value, dict):
-        return {inner: payload(found, trigger, item, place, inner) for inner, item in value.items()}
+        return {inner: composed(found, trigger, item, place, inner) for inner, item in value.items()}
     if isinstance(value, list):
-        return [payload(found, trigger, item, place, name) for item in value]
-    if isinstance(value, str) and value and (is_secretive(name) or is_opaque(value)):
-        return found.variable(f"{trigger}_{name}", value, place)
+        return [composed(found, trigger, item, place, name) for item in value]
+    if not isinstance(value, str) or not value:
+        return value
+    parts = pieces(value)
+    whole = len(parts) == 1 and is_secretive(name)
+    return "".join(
+        f"${{{part.text}}}"
+        if isinstance(part, Code) and part.text.startswith("env:")
+        else f"${{ {part.text} }}"
+        if isinstance(part, Code)
+        else found.variable(f"{trigger}_{name}", part, place)
+        if whole or is_opaque(part)
+        else escaped(part)
+        for part in parts
+    )
+
+
+def composed_url(found: Found, trigger: str, url: str, place: str) -> str:
+    """The same for a URL: segments of its path and parameters of its query that are literal."""
+    path, mark, query = _outside(url).partition("?")
+    segments = path.split("/")
+    origin = 3 if "://" in path else 1
+    kept = segments[:origin] + [
+        found.variable(f"{trigger}_URL", part, place) if "$" not in part and is_opaque(part) else part
+        for part in segments[origin:]
+    ]
+    parameters = [part if "$" in part else _parameter(found, trigger, part, place) for part in query.split("&")]
+    return _inside("/".join(kept) + mark + "&".join(parameters), url)
+
+
+def _outside(url: str) -> str:
+    """The URL with `$n$` for each expression, since those may hold `/`, `?` and `&`."""
+    found = pieces(url)
+    return "".join(f"${index}$" if isinstance(part, Code) else escaped(part) for index, part in enumerate(found))
+
+
+def _inside(text: str, url: str) -> str:
+    found = pieces(url)
+
+    def put(match: re.Match[str]) -> str:
+        part = found[int(match[1])]
+        assert isinstance(part, Code)
+        return f"${{{part.text}}}" if part.text.startswith("env:") else f"${{ {part.text} }}"
+
+    return re.sub(r"\$(\d+)\$", put, text)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
     return escaped(value) if isinstance(value, str) else value

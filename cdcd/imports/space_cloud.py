@@ -317,7 +317,7 @@ class _Translator:
                 for claim in made.keys() & set(CLAIMS):
                     del made[claim]
                     found.remark(template.place, name, f"claims: {claim} is set by cdcd itself", "it was left out")
-            options[into] = secrecy.payload(found, name, made, template.place) if not _has_code(made) else made
+            options[into] = secrecy.composed(found, name, made, template.place)
             if into == "claims":
                 found.remark(
                     template.place, name, "claims: they stand in the token of X-SC-Token here, there is no Authorization"
@@ -360,10 +360,6 @@ class _Translator:
             )
         if allow != rules.TRUE:
             event["allow"] = allow
-
-
-def _has_code(value: Any) -> bool:
-    return "${" in str(value)
 
 
 def _go(kind: str) -> Callable[[str], str]:

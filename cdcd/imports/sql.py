@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from cdcd.config.templates import escaped
+from cdcd.imports.found import environment_name
 from cdcd.imports.templates import NoEqual, literal, member
 
 _TOKEN = re.compile(
@@ -263,16 +265,38 @@ _NAMES = {
 }
 
 
+@dataclass(slots=True, frozen=True)
+class Composed:
+    """Text with expressions in it, as the configuration writes it."""
+
+    text: str
+
+
 def built(reader: Reader) -> Any:
-    """What a body is made of: `jsonb_build_object(...)`, `to_jsonb(NEW)`, `TG_OP`, columns and constants. Raises NoEqual."""
+    """What a body, a header or a URL is made of: `jsonb_build_object(...)`, `to_jsonb(NEW)`, `TG_OP`, columns, settings, constants,
+    and texts of these joined by `||`. Constants are plain values, everything else is Composed. Raises NoEqual."""
+    parts = [_part(reader)]
+    while reader.accept("||"):
+        parts.append(_part(reader))
+    if len(parts) == 1:
+        return parts[0]
+    if any(isinstance(part, dict | list) for part in parts):
+        raise NoEqual("objects joined by `||`")
+    return Composed("".join(part.text if isinstance(part, Composed) else escaped(str(part)) for part in parts))
+
+
+def _part(reader: Reader) -> Any:
     token = reader.take()
     name = token.text
     if token.kind == "string":
-        if kind := _casts(reader):
-            return _json(name, kind)
-        return name
+        kind = _casts(reader)
+        return _json(name, kind) if kind else name
     if token.kind == "number":
         return float(name) if "." in name else int(name)
+    if token.text == "(" and token.kind == "sign":
+        made = _secret(reader) if reader.peek() == "select" else built(reader)
+        reader.expect(")")
+        return _ended(reader, made)
     if name in ("true", "false", "null"):
         return {"true": True, "false": False, "null": None}[name]
     if name in ("jsonb_build_object", "json_build_object") and reader.accept("("):
@@ -281,13 +305,33 @@ def built(reader: Reader) -> Any:
         made = built(reader)
         reader.expect(")")
         return _ended(reader, made)
+    if name == "current_setting" and reader.accept("("):
+        setting = reader.take()
+        if setting.kind != "string":
+            raise NoEqual("a setting whose name is computed")
+        if reader.accept(","):
+            reader.take()
+        reader.expect(")")
+        return _ended(reader, Composed(f"${{env:{environment_name(setting.text)}}}"))
     if name in _NAMES:
-        return _ended(reader, f"${{ {_NAMES[name]} }}")
+        return _ended(reader, Composed(f"${{ {_NAMES[name]} }}"))
     if name in ("new", "old"):
         if reader.accept("."):
-            return _ended(reader, f"${{ {member(name, [reader.take().text])} }}")
-        return _ended(reader, f"${{ {name} }}")
-    raise NoEqual(f"`{name}` in the body")
+            return _ended(reader, Composed(f"${{ {member(name, [reader.take().text])} }}"))
+        return _ended(reader, Composed(f"${{ {name} }}"))
+    raise NoEqual(f"`{name}` in what is sent")
+
+
+def _secret(reader: Reader) -> Composed:
+    """`select decrypted_secret from vault.decrypted_secrets where name = 'x'`: a secret of Supabase's vault."""
+    for expected in ("select", "decrypted_secret", "from", "vault", ".", "decrypted_secrets", "where", "name", "="):
+        reader.expect(expected)
+    secret = reader.take()
+    if secret.kind != "string":
+        raise NoEqual("a secret whose name is computed")
+    if reader.accept("limit"):
+        reader.take()
+    return Composed(f"${{env:{environment_name(secret.text)}}}")
 
 
 def _ended(reader: Reader, value: Any) -> Any:
@@ -303,6 +347,7 @@ def _object(reader: Reader) -> dict[str, Any]:
         key = reader.take()
         if key.kind != "string":
             raise NoEqual("a name of a member that is computed")
+        _casts(reader)
         reader.expect(",")
         made[key.text] = built(reader)
         if not reader.accept(","):

@@ -47,7 +47,7 @@ class DatabaseTrigger:
 class Call:
     """What a trigger sends. `body` is a payload, None for Supabase's own shape."""
 
-    url: str
+    url: str | sql.Composed
     method: str = "POST"
     headers: Any = None
     parameters: Any = None
@@ -101,7 +101,7 @@ class _Translator:
         self._when(types, options)
         self._webhook(call, options)
         if call.method == "POST":
-            options["payload"] = self._payload(types) if call.body is None else call.body
+            options["payload"] = self._payload(types) if call.body is None else self._made(call.body)
         self._old(types, options)
         if trigger.type & (_BEFORE | _INSTEAD):
             self._tell("it fires before the row is written; cdcd tells what was committed")
@@ -158,17 +158,22 @@ class _Translator:
 
     def _webhook(self, call: Call, options: dict[str, Any]) -> None:
         found, place = self._found, self._trigger.place
-        url = call.url
-        parameters = call.parameters if isinstance(call.parameters, dict) else {}
-        url = secrecy.with_parameters(url, {str(name): _text(value) for name, value in parameters.items()})
-        made, authorization = secrecy.webhook(found, self._name, url, place)
-        headers = {"Authorization": authorization} if authorization else {}
+        given = call.parameters if isinstance(call.parameters, dict) else {}
+        headers: dict[str, str] = {}
+        if isinstance(call.url, sql.Composed):
+            made = secrecy.composed_url(found, self._name, self._known(call.url), place)
+        else:
+            url = secrecy.with_parameters(call.url, {str(name): _text(value) for name, value in given.items()})
+            made, authorization = secrecy.webhook(found, self._name, url, place)
+            headers = {"Authorization": authorization} if authorization else {}
         for name, value in (call.headers if isinstance(call.headers, dict) else {}).items():
             if name.lower() in secrecy.SET_BY_CDCD or name.lower().startswith(("webhook-", "ce-")):
                 if name.lower() != "content-type" or not _text(value).startswith("application/json"):
                     self._tell(f"the header {name} is set by cdcd itself", "it was left out")
-                continue
-            headers[name] = secrecy.header(found, self._name, name, _text(value), place)
+            elif isinstance(value, sql.Composed):
+                headers[name] = secrecy.composed(found, self._name, self._known(value), place, name)
+            else:
+                headers[name] = secrecy.header(found, self._name, name, _text(value), place)
         webhook: dict[str, Any] = {"url": made}
         if call.method != "POST":
             webhook["method"] = call.method
@@ -177,6 +182,22 @@ class _Translator:
         if call.timeout != 5.0:
             webhook["timeout"] = duration(call.timeout)
         options["webhook"] = webhook if len(webhook) > 1 else made
+
+    def _known(self, value: sql.Composed) -> str:
+        """Its text; the variables in it, which were settings or secrets of the database, are told."""
+        for name in re.findall(r"\$\{env:(\w+)\}", value.text):
+            self._found.from_environment(name, self._trigger.place)
+        return value.text
+
+    def _made(self, value: Any, name: str = "") -> Any:
+        """A body as it is written."""
+        if isinstance(value, dict):
+            return {inner: self._made(item, inner) for inner, item in value.items()}
+        if isinstance(value, list):
+            return [self._made(item, name) for item in value]
+        if isinstance(value, sql.Composed):
+            return secrecy.composed(self._found, self._name, self._known(value), self._trigger.place, name)
+        return secrecy.payload(self._found, self._name, value, self._trigger.place, name)
 
     def _payload(self, types: list[str]) -> dict[str, Any]:
         kind = _OPERATIONS[types[0]] if len(types) == 1 else "${ " + _operation(types) + " }"
@@ -232,8 +253,8 @@ def called(source: str) -> Call:
     if not reader.accept("return") or reader.take().text not in ("new", "old", "null", "coalesce"):
         raise NoEqual("more than one statement")
     url = arguments.get("url")
-    if not isinstance(url, str) or "${" in url:
-        raise NoEqual("a URL that is computed")
+    if not isinstance(url, str | sql.Composed) or re.match(r"\$\{ ", url.text if isinstance(url, sql.Composed) else ""):
+        raise NoEqual("a URL that is computed of the row")
     call = Call(url, "POST" if function == "http_post" else "GET", arguments.get("headers"), arguments.get("params"), 5.0)
     if isinstance(milliseconds := arguments.get("timeout_milliseconds"), int):
         call.timeout = milliseconds / 1000
@@ -254,8 +275,6 @@ def _arguments(reader: sql.Reader, names: tuple[str, ...]) -> dict[str, Any]:
             reader.take()
         value = sql.built(reader)
         made[name] = value
-        if reader.peek() == "||":
-            raise NoEqual(f"`{name}` is put together")
         if not reader.accept(","):
             reader.expect(")")
             break
@@ -278,4 +297,6 @@ def _json(text: str) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, sql.Composed):
+        return value.text
     return value if isinstance(value, str) else json.dumps(value)

@@ -42,7 +42,12 @@ def apply(found: Found, node: Node, name: str, options: dict[str, Any], express:
 
     url = node.get("url")
     if url.there:
-        attempt(url, "url", "webhook.url", lambda: webhook.update(url=_url(url.text, webhook["url"], express)))
+        attempt(
+            url,
+            "url",
+            "webhook.url",
+            lambda: webhook.update(url=secrecy.composed_url(found, name, _url(url.text, webhook["url"], express), url.place)),
+        )
     query = node.get("query_params")
     if query.there:
         attempt(
@@ -92,7 +97,7 @@ def _content_type(found: Found, name: str, node: Node) -> None:
 def _body(found: Found, name: str, template: Node, options: dict[str, Any], express: kriti.Express) -> None:
     made = body(template.text, express)
     options.pop("format", None)
-    options["payload"] = made if "${" in str(made) else secrecy.payload(found, name, made, template.place)
+    options["payload"] = secrecy.composed(found, name, made, template.place)
 
 
 def _url(text: str, base: str, express: kriti.Express) -> str:
@@ -103,7 +108,8 @@ def _url(text: str, base: str, express: kriti.Express) -> str:
 
 def _query(found: Found, name: str, node: Node, url: str, express: kriti.Express) -> str:
     if isinstance(node.value, str):
-        return f"{url}{'&' if '?' in url else '?'}{mixed(node.text.removeprefix('?'), express)}"
+        made = f"{url}{'&' if '?' in url else '?'}{mixed(node.text.removeprefix('?'), express)}"
+        return secrecy.composed_url(found, name, made, node.place)
     pairs = []
     for key, value in node.members.items():
         if "{{" in key:
@@ -118,5 +124,8 @@ def _query(found: Found, name: str, node: Node, url: str, express: kriti.Express
 
 def _header(found: Found, name: str, header: str, value: Node, webhook: dict[str, Any], express: kriti.Express) -> None:
     given = value.text
-    made = mixed(given, express) if "{{" in given else secrecy.header(found, name, header, given, value.place)
+    if "{{" in given:
+        made = secrecy.composed(found, name, mixed(given, express), value.place, header)
+    else:
+        made = secrecy.header(found, name, header, given, value.place)
     webhook.setdefault("headers", {})[header] = made

@@ -70,3 +70,13 @@ def test_a_secret_in_what_a_remark_quotes_is_hidden() -> None:
     found.remark("here", "t", "`{{ concat(['sk_live_0123456789abcdef', $body.id]) }}` has no equal", "not hunter22")
     found.close()
     assert str(found.remarks[0]) == "here: t: `{{ concat(['(hidden)', $body.id]) }}` has no equal; not (hidden)"
+
+
+def test_what_is_literal_beside_expressions_is_hidden_too() -> None:
+    found = Found()
+    made = secrecy.composed(
+        found, "t", {"key": "literal", "id": "a0b1c2d3e4f5a6b7c8 ${ new.id }", "plain": "No. ${ new.id }"}, "here"
+    )
+    assert made == {"key": "${env:T_KEY}", "id": "${env:T_ID}${ new.id }", "plain": "No. ${ new.id }"}
+    url = secrecy.composed_url(found, "t", "${env:BASE}/a/x0123456789abcdef?q=${ new.a == 1 ? 2 : 3 }&token=secret", "here")
+    assert url == "${env:BASE}/a/${env:T_URL}?q=${ new.a == 1 ? 2 : 3 }&token=${env:T_TOKEN}"

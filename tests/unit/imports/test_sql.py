@@ -8,7 +8,7 @@ import cel
 import pytest
 
 from cdcd.imports import sql
-from cdcd.imports.supabase import called, when_clause
+from cdcd.imports.supabase import DatabaseTrigger, called, translate, when_clause
 from cdcd.imports.templates import NoEqual
 
 
@@ -99,16 +99,40 @@ def test_a_function_that_only_sends_is_read() -> None:
     assert call.url == "https://project.example.co/functions/v1/index"
     assert call.timeout == 3.0
     assert call.headers["Authorization"] == "Bearer function-secret-value"
-    assert call.body == {
+    assert {name: value.text if isinstance(value, sql.Composed) else value for name, value in call.body.items()} == {
         "type": "${ " + sql.OPERATION + " }", "table": "${ event.table }", "record": "${ new }", "name": "${ new.name }", "n": 1,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [
     ("PERFORM", "IF NEW.x THEN PERFORM"), ("RETURN NEW", "UPDATE t SET a = 1; RETURN NEW"), ("'https:", "base || 'https:"),
-    ("'Authorization", "E'Authorization"), ("BEGIN", "DECLARE k text := 'x'; BEGIN"), ("NEW.name", "NEW.name || 'x'"),
+    ("'https:", "NEW.url || 'https:"),
+    ("'Authorization", "E'Authorization"), ("BEGIN", "DECLARE k text := 'x'; BEGIN"), ("NEW.name", "upper(NEW.name)"),
     ("http_post", "http_delete"), ("to_jsonb(NEW)", "(SELECT 1)"),
 ])  # fmt: skip
 def test_a_function_that_does_more_is_refused(change: tuple[str, str]) -> None:
     with pytest.raises(NoEqual):
         called(SIMPLE.replace("'{\"Content", "E'{\"Content") if change[0] == "'Authorization" else SIMPLE.replace(*change, 1))
+
+
+def test_settings_and_secrets_of_the_database_become_variables() -> None:
+    text = SIMPLE.replace("'https://project.example.co", "current_setting('app.base_url', true) || '")
+    text = text.replace(
+        """headers := '{"Content-Type": "application/json", "Authorization": "Bearer function-secret-value"}'::jsonb""",
+        """headers := jsonb_build_object('Authorization', 'Bearer ' || current_setting('app.service_key'),
+           'apikey', (SELECT decrypted_secret FROM vault.decrypted_secrets WHERE name = 'api key' LIMIT 1),
+           'X-Token', 'literal-token-1')""",
+    ).replace("'n', 1", "'n', 'No. ' || NEW.id, 'token', 'body-secret-0123456789', 'plain', '${x}'")
+    trigger = DatabaseTrigger("t", "public", "t", 5, True, (), "", False, "public.f", text)
+    found = translate([trigger], "main", known=True)
+    options = found.triggers["t"].options
+    assert options["webhook"]["url"] == "${env:APP_BASE_URL}/functions/v1/index"
+    assert options["webhook"]["headers"] == {
+        "Authorization": "Bearer ${env:APP_SERVICE_KEY}", "apikey": "${env:API_KEY}", "X-Token": "${env:T_X_TOKEN}",
+    }  # fmt: skip
+    assert options["payload"]["n"] == "No. ${ new.id }"
+    assert options["payload"]["token"] == "${env:T_TOKEN}"
+    assert options["payload"]["plain"] == "$${x}"
+    assert found.variables == {
+        "APP_BASE_URL": "", "APP_SERVICE_KEY": "", "API_KEY": "", "T_X_TOKEN": "literal-token-1", "T_TOKEN": "body-secret-0123456789",
+    }  # fmt: skip
