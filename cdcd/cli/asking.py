@@ -101,7 +101,9 @@ class Network:
             ) from error
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             why = str(error) or "no answer in time"
-            raise Unreachable(f"{self._url} cannot be reached: {why}", hint="is cdcd running there, and is the URL right?") from error
+            raise Unreachable(
+                f"{self._url} cannot be reached: {why}", hint="is cdcd running there, and is the URL right?"
+            ) from error
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
@@ -118,9 +120,12 @@ def answer(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
 def declined(status: int, content: Any) -> Declined:
     """A problem in words."""
     if not isinstance(content, dict) or "detail" not in content:
-        return Declined(f"it answered {status}, and not as the API of cdcd does", status, hint="is that the URL of cdcd's server?")
+        return Declined(
+            f"it answered {status}, and not as the API of cdcd does", status, hint="is that the URL of cdcd's server?"
+        )
     reasons = [
-        f"{each['pointer']}: {each['detail']}" if each.get("pointer") else str(each["detail"]) for each in content.get("errors", ())
+        f"{each['pointer']}: {each['detail']}" if each.get("pointer") else str(each["detail"])
+        for each in content.get("errors", ())
     ]
     lines = [str(content["detail"]), *(f"  {reason}" for reason in reasons)]
     hint = str(content.get("hint", ""))

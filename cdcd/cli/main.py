@@ -37,6 +37,18 @@ COMMANDS = {
     "health": ("health", RUNNING, "Is all well? Exit code 0: yes, 1: no, or nobody answers."),
     "schema": ("status", PREPARING, "Print the JSON Schema of the configuration file, for editors."),
     "token": ("token", RUNNING, "Print a token (JWT) for the HTTP API."),
+    "events": ("events", STEERING, "The event log: list, show, follow, try again, cancel, replay."),
+    "explain": (
+        "explain",
+        STEERING,
+        "Explain a delivery: every step from the commit to the answer with its time, why its trigger fired",
+    ),
+    "queue": ("queue", STEERING, "Queue a custom event."),
+    "operations": (
+        "operations",
+        STEERING,
+        "What operators did and do: retries, cancels, replays, pauses; and how far it is.",
+    ),
     "receive": ("receive", TRYING, "Take webhooks on this machine: check token and signature, show each event, misbehave."),
     "demo": ("demo", TRYING, "A small shop on an embedded Postgres, a client that commits, endpoints of which one is flaky."),
 }

@@ -39,7 +39,8 @@ COMMANDS: dict[str, Any] = {
     for inner, command in (group.commands.items() if hasattr(group, "commands") else [("", group)])
 }
 """Everything that can be called, by name: `events list`."""
-SHARED = {"--config", "--help", "--version", "--install-completion", "--show-completion"}
+FILTERS = {"--trigger", "--status", "--type", "--source", "--key", "--since", "--until", "--where", "--text", "--error"}
+SHARED = {"--config", "--help", "--version", "--install-completion", "--show-completion", "--url", "--token", *FILTERS}
 """Options of more than one command, or of none: described once, at the top."""
 
 
