@@ -6,6 +6,7 @@ waits until the daemon has sent most of what it put there before.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ LOOKING = 2.0  # seconds that are searched before it is asked whether to stop
 
 @dataclass(slots=True)
 class Job:
-    """`turn` is held while deliveries are read and changed, so that no two operations change the same one."""
+    """`turn` is held while deliveries are read and changed, so that no two operations change the same one. `store` is the job's own."""
 
     operation: Operation
     order: Order
@@ -60,11 +61,13 @@ class Job:
     async def _walk(self, elsewhere: Elsewhere) -> None:
         newest = self.order.newest_first
         cursor = known_ids([self.operation.reached])[0] if self.operation.reached else None
-        size = PART if self.order.rate is None else max(1, min(PART, int(self.order.rate / 4)))
+        size = PART if not self.order.to else 2 * AT_A_TIME
+        if self.order.rate is not None:
+            size = max(1, min(size, int(self.order.rate / 4)))
         while not self.stopping.is_set():
             stretch = await self.finder.find(self.order.wanted, size, cursor=cursor, newest=newest, seconds=LOOKING)
             began = self.clock.monotonic()
-            async with self.turn:
+            async with contextlib.nullcontext() if self.order.to else self.turn:  # what is sent elsewhere changes no other
                 async for subjects in self.store.subjects(stretch.found):
                     await self._deal_with(subjects, {one.id: one for one in stretch.found}, elsewhere)
             if stretch.reached is None:
@@ -143,7 +146,9 @@ class Job:
         async def send_all(queue: Sequence[Delivery]) -> None:
             for delivery in queue:
                 trigger = self.hands.trigger(delivery.trigger)
-                assert trigger is not None
+                if trigger is None:  # a reload has taken it away meanwhile
+                    self._not_done(Decision(failed=f"no enabled trigger is called {delivery.trigger!r} any more"), delivery.id)
+                    continue
                 async with turns:
                     attempt, record = await elsewhere.send(delivery, trigger)
                 changes.append(Change((record,)))

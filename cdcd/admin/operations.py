@@ -72,6 +72,7 @@ class Operations:
     name = "operations"
 
     def __init__(self, dsn: str, schema: str, hands: Hands, senders: Senders, clock: Clock, failed: Failed) -> None:
+        self._place = dsn, schema
         self._hands = hands
         self._senders = senders
         self._clock = clock
@@ -248,7 +249,8 @@ class Operations:
     # Jobs
 
     def _spawn(self, operation: Operation, order: Order) -> None:
-        job = Job(operation, order, self._hands, self._finder, self._store, self._senders, self._turn, self._clock)
+        store = OperationStore(*self._place)
+        job = Job(operation, order, self._hands, self._finder, store, self._senders, self._turn, self._clock)
         self._jobs[operation.id] = job
         self._tasks.spawn(self._run(job), operation.id)
 
@@ -264,13 +266,19 @@ class Operations:
                     await asyncio.sleep(AGAIN)
             counts = {"done": operation.done, "skipped": operation.skipped, "failed": operation.failed}
             log.info("operation.ended", id=operation.id, action=operation.action, state=operation.state, **counts)
-        except CdcdError as error:
-            operation.state, operation.remark = "failed", str(error)
-            log.error("operation.failed", id=operation.id, action=operation.action, error=str(error), hint=error.hint)
+        except Exception as error:  # noqa: BLE001  # an operation that breaks must not end the daemon
+            known = isinstance(error, CdcdError)
+            operation.state, operation.remark = (
+                "failed",
+                str(error) if known else f"a mistake of cdcd's: {type(error).__name__}",
+            )
+            hint = error.hint if isinstance(error, CdcdError) else "please report it"
+            log.error("operation.failed", id=operation.id, action=operation.action, error=operation.remark, hint=hint)
             await self._hands.commit((), [ended(operation)])
         finally:
             self._jobs.pop(operation.id, None)
             job.over.set()
+            await job.store.close()
 
     # Triggers
 

@@ -98,6 +98,7 @@ class World:
         self.final: dict[str, Status] = {}  # committed
         self.rows: list[Row] = []  # committed, in order
         self.sent: Counter[str] = Counter()
+        self.paused: set[str] = set()
         self.begin()
 
     # Life
@@ -105,6 +106,9 @@ class World:
     def begin(self) -> None:
         """A new process: it knows what the store holds, and the sources read again what is not in it."""
         self.dispatcher = Dispatcher(TRIGGERS, LIMITS, MOST_LANES)
+        self.dispatcher.paused = set(self.paused)
+        self.concluded |= self.final.keys()  # what an operator wanted to be tried again and was not committed
+        self.taken_back: set[str] = set()
         self.queued: list[Record] = []
         self.flying: dict[str, Delivery] = {}
         self.claims: dict[str, Claim] = {}
@@ -129,6 +133,55 @@ class World:
         self.flying.clear()
         self.commit(len(self.queued))
 
+    # The operator's steps
+
+    def again(self, identity: str) -> None:
+        """One that is final is tried again, behind all that its lanes have had so far."""
+        offered = next(offered for offered in self.offered if offered.id == identity)
+        if offered.error:
+            return
+        for lane in offered.lanes:
+            if identity in self.by_lane.setdefault(lane, []):
+                self.by_lane[lane].remove(identity)
+            self.by_lane[lane].append(identity)
+        self.concluded.discard(identity)
+        self.taken_back.discard(identity)
+        self.record(self.dispatcher.again(offered.delivery(), self.now, "again"))
+        self.advance()
+
+    def again_possible(self) -> list[str]:
+        """What is final, and nothing else is being done to it."""
+        uncommitted = {record.delivery.id for record in self.queued}
+        return [identity for identity in self.final if identity not in uncommitted]
+
+    def change(self, row: Row, status: Status) -> None:
+        """One that is staged is cancelled or, when it is the first of its lanes, due now. Refused only while it is being sent, or what
+        came of that is not committed."""
+        before = self.rows[: self.rows.index(row)]
+        if status is Status.STAGED and any(set(other.offered.lanes) & set(row.offered.lanes) for other in before):
+            return
+        delivery = row.offered.delivery()
+        delivery.attempts = row.attempts
+        record = self.dispatcher.change(delivery, status, self.now, "operator")
+        if record is None:
+            assert delivery.id in self.flying or any(each.delivery.id == delivery.id for each in self.queued)
+        elif status is Status.CANCELLED:
+            self.concluded.add(delivery.id)
+            self.taken_back.add(delivery.id)
+        self.record([record] if record is not None else [])
+        self.advance()
+
+    def pause(self, name: str) -> None:
+        self.paused.add(name)
+        self.record(self.dispatcher.pause(name))
+        self.advance()
+
+    def resume(self, name: str) -> None:
+        self.paused.discard(name)
+        self.dispatcher.paused.discard(name)
+        self.due[name] = 0.0
+        self.advance()
+
     # The engine's steps
 
     def offer(self, offered: Offered) -> None:
@@ -145,6 +198,8 @@ class World:
             endpoint = queue.endpoint
             assert delivery.id not in self.final, "sent after its final outcome was recorded"
             assert delivery.id not in self.flying, "sent twice at once"
+            assert delivery.id not in self.taken_back, "sent after it was cancelled"
+            assert delivery.trigger not in self.paused, "sent though its trigger is paused"
             assert not delivery.error
             for lane in self.lanes_of(delivery):
                 assert not any(lane in self.lanes_of(other) for other in self.flying.values()), "two of one lane at once"
@@ -189,6 +244,8 @@ class World:
     def write(self, record: Record) -> None:
         identity = record.delivery.id
         row = next((row for row in self.rows if row.offered.id == identity), None)
+        if record.again:
+            del self.final[identity]
         assert (row is not None) == record.was_staged
         assert identity not in self.final, "recorded after its final outcome"
         if record.status is not Status.STAGED:
@@ -209,7 +266,7 @@ class World:
 
     def begin_claim(self, name: str) -> None:
         queue = self.dispatcher.queues[name]
-        if name in self.claims or self.due[name] > self.now or not queue.backlog.count:
+        if name in self.claims or self.due[name] > self.now or not queue.backlog.count or name in self.paused:
             return
         if queue.endpoint.circuit.ready(self.now) and (limit := self.claimable(queue)):
             self.due[name] = math.inf
@@ -272,7 +329,7 @@ class World:
             when = oldest + LIMITS.spill_after
         for name, due in self.due.items():
             queue = self.dispatcher.queues[name]
-            if due == math.inf or not queue.backlog.count or name in self.claims:
+            if due == math.inf or not queue.backlog.count or name in self.claims or name in self.paused:
                 continue
             circuit = queue.endpoint.circuit
             if circuit.state is State.OPEN:
@@ -332,6 +389,8 @@ class World:
 
     def drain(self) -> None:
         """All endpoints work: everything becomes final, woken by nothing but what wakes the engine."""
+        for name in list(self.paused):
+            self.resume(name)
         self.tick()  # the timer may have been due before
         for _ in range(2000):
             self.pump()
@@ -479,6 +538,24 @@ class Model(RuleBasedStateMachine):
             self.world.stop()
         self.world.begin()
 
+    @precondition(lambda self: self.world.again_possible())
+    @rule(data=st.data())
+    def tried_again(self, data: st.DataObject) -> None:
+        self.world.again(data.draw(st.sampled_from(self.world.again_possible())))
+
+    @precondition(lambda self: self.world.rows)
+    @rule(data=st.data(), status=st.sampled_from([Status.CANCELLED, Status.STAGED]))
+    def changed(self, data: st.DataObject, status: Status) -> None:
+        self.world.change(data.draw(st.sampled_from(self.world.rows)), status)
+
+    @rule(name=st.sampled_from(TRIGGERS).map(lambda t: t.name))
+    def paused(self, name: str) -> None:
+        self.world.pause(name)
+
+    @rule(name=st.sampled_from(TRIGGERS).map(lambda t: t.name))
+    def resumed(self, name: str) -> None:
+        self.world.resume(name)
+
     @invariant()
     def promises(self) -> None:
         if hasattr(self, "world"):
@@ -496,6 +573,7 @@ TestDispatcherModel = Model.TestCase
 
 
 STEPS = ["offer", "take", "finish", "commit", "look", "end", "die", "sleep", "ring", "relieve", "restart"]
+STEPS += ["again", "cancel", "hurry", "pause", "resume"]
 
 
 def walk(seed: int, steps: int) -> None:
@@ -550,6 +628,16 @@ def walk(seed: int, steps: int) -> None:
             case "relieve":
                 world.record(world.dispatcher.relieve(world.now))
                 world.advance()
+            case "again" if final := world.again_possible():
+                world.again(dice.choice(final))
+            case "cancel" if world.rows:
+                world.change(dice.choice(world.rows), Status.CANCELLED)
+            case "hurry" if world.rows:
+                world.change(dice.choice(world.rows), Status.STAGED)
+            case "pause":
+                world.pause(dice.choice(names))
+            case "resume":
+                world.resume(dice.choice(names))
             case "restart":
                 if dice.random() < 0.5:
                     world.stop()
