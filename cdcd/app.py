@@ -5,6 +5,7 @@ lets attempts end, the recorder writes what they showed, and last of all the sou
 """
 
 import asyncio
+import contextlib
 import secrets
 
 import structlog
@@ -17,27 +18,26 @@ from cdcd.admin.overview import Overview
 from cdcd.admin.sampling import Sampler
 from cdcd.admin.service import Beginning, Service
 from cdcd.clock import SystemClock
-from cdcd.config.model import Capture, Config, Kind
+from cdcd.config.model import Config, Kind
 from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
-from cdcd.delivery.signing import Signer
 from cdcd.delivery.steering import Steering
 from cdcd.embedded.service import EmbeddedPostgres
-from cdcd.errors import StoreUnavailable
+from cdcd.errors import ConfigError, StoreUnavailable
 from cdcd.event import Record, Tracked
-from cdcd.lifecycle import Part, Supervisor
+from cdcd.lifecycle import Group, Part, Supervisor
 from cdcd.notify import Notifier
+from cdcd.reloading.parts import Maker, Rules
+from cdcd.reloading.reloader import Reloader
+from cdcd.reloading.taking import Running
+from cdcd.reloading.watching import Watching
 from cdcd.server.api import make_server
 from cdcd.server.canary import Canary
+from cdcd.server.rules import compile_rules
 from cdcd.server.waiting import Waiting
-from cdcd.sources.changelog import ChangelogSource
-from cdcd.sources.channels import ChannelSource
 from cdcd.sources.ending import StreamEnd
-from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
-from cdcd.sources.replication import ReplicationSource
-from cdcd.sources.schedule import ScheduleSource
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
 from cdcd.store.pending import Backlog
@@ -45,9 +45,6 @@ from cdcd.store.reads import Reads
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
 from cdcd.store.sampling import StoreSample
-from cdcd.store.schedules import Schedules
-from cdcd.store.trees import Trees
-from cdcd.triggers.matcher import Index
 from cdcd.triggers.trigger import compile_all
 
 log = structlog.get_logger()
@@ -90,9 +87,11 @@ class Daemon:
     """Everything that `cdcd run` runs."""
 
     def __init__(self, config: Config) -> None:
+        """`config` is the one in force, here and everywhere."""
         self.config = config
         self.supervisor = Supervisor()
         self._overview: Overview | None = None
+        self._reloader: Reloader | None = None
 
     async def run(self) -> None:
         """Run until stopped; raises what a part failed with."""
@@ -100,6 +99,11 @@ class Daemon:
             log.warning("config.warning", warning=warning)
         parts = self._parts()
         await self.supervisor.run(parts, self._ready)
+
+    def reload(self, who: str) -> None:
+        """Read the configuration again, as soon as everything runs; the log says what came of it."""
+        if self._reloader is not None:
+            self._reloader.soon(who)
 
     async def _ready(self) -> None:
         if self._overview is not None:
@@ -113,7 +117,6 @@ class Daemon:
 
     def _parts(self) -> list[Part]:
         config, clock, failed = self.config, SystemClock(), self.supervisor.failed
-        triggers = tuple(trigger for trigger in compile_all(config) if trigger.config.enabled)
         parts: list[Part] = []
         if config.eventing.database is None:
             embedded = embedded_store(config, self.supervisor)
@@ -122,21 +125,17 @@ class Daemon:
         else:
             dsn = config.databases[config.eventing.database].url
         schema, project = config.eventing.schema, config.project
-
-        signer = Signer(config.secrets, project, f"cdcd-{secrets.token_hex(4)}")
+        maker = Maker(dsn, schema, project, f"cdcd-{secrets.token_hex(4)}", clock, self.supervisor)
+        signer = maker.signer(config)
         canary: Canary | None = None
         if config.canary is not None:
             canary = Canary(
                 config.canary, project, config.databases[config.canary.database], Inbox(dsn, schema), signer, failed
             )
-            triggers = (*triggers, canary.trigger)
-        own = [(name, schema) for name, each in config.databases.items() if each.capture is Capture.TRIGGERS]
-        if config.eventing.database is not None:
-            own.append((config.eventing.database, schema))
-        index = Index(triggers, own)
-        backlog = Backlog(dsn, schema)
+        always = () if canary is None else (canary.trigger,)
+        rules = Rules.of(config, (*compile_all(config), *always))
+        triggers, index = rules.triggers, rules.index
         sender = Sender(config.limits, signer, triggers)
-        sources: list[ReplicationSource | ChangelogSource] = []
         tracked: list[Tracked] = []
 
         def recorded(records: list[Record]) -> None:
@@ -151,26 +150,16 @@ class Daemon:
             deadline=config.limits.shutdown,
         )
         following = Following(project, index.wanted, config.limits)
-        engine = Engine(triggers, config.limits, sender, recorder, backlog, clock, failed, following=following)
+        engine = Engine(triggers, config.limits, sender, recorder, Backlog(dsn, schema), clock, failed, following=following)
         wanted = {trigger.config.database for trigger in triggers}
         if config.canary is not None:
             wanted.add(config.canary.database)
-        for database in config.databases.values():
-            if database.name in wanted:
-                mine = tuple(trigger for trigger in triggers if trigger.config.database == database.name)
-                source = ChangelogSource if database.capture is Capture.TRIGGERS else ReplicationSource
-                sources.append(source(config, database, mine, index, engine, recorder, Reads(dsn, schema), self.supervisor))
+        sources = [maker.rows(rules, name, engine, recorder) for name in config.databases if name in wanted]
         tracked.extend(sources)
         channels = [
-            ChannelSource(project, database, wanted_channels, Inbox(dsn, schema), clock, failed)
-            for database in config.databases.values()
-            if (wanted_channels := {channel: kind for channel, kind in database.channels if index.wanted(kind)})
+            maker.channels(database, heard) for database in config.databases.values() if (heard := rules.channels(database))
         ]
-        files = [
-            FilesSource(project, store, mine, engine, Trees(dsn, schema), clock, failed)
-            for store in config.storage.values()
-            if (mine := index.of(Kind.STORAGE, store.name))
-        ]
+        files = [maker.files(rules, store, engine) for store in config.storage.values() if index.of(Kind.STORAGE, store.name)]
         waiting = Waiting(engine)
         queue = QueueSource(
             project,
@@ -187,13 +176,13 @@ class Daemon:
         )
         recorder.accompanied.append(queue)
         sampler = Sampler(
-            lambda: [config.databases[source.name.partition(".")[2]] for source in sources],
+            lambda: [source.cuts.database for source in sources],
             StoreSample(dsn, schema),
             lambda: [name for name, each in engine.dispatcher.queues.items() if each.backlog.count],
             failed,
         )
         overview = self._overview = Overview(
-            lambda: config,
+            lambda: self.config,
             Watched(engine, recorder, sources, queue),
             sampler,
             files,
@@ -201,38 +190,58 @@ class Daemon:
             canary.state if canary is not None else lambda: None,
         )
         operations = Operations(
-            dsn, schema, Steering(engine, recorder, clock), lambda those: Sender(config.limits, signer, those), clock, failed
-        )
-        server: list[Part] = (
-            []
-            if config.server is None
-            else [
-                make_server(
-                    Admin(config, Deliveries(dsn, schema), operations, overview), dsn, waiting, queue.wake, clock, failed
-                )
-            ]
+            *(dsn, schema, Steering(engine, recorder, clock)),
+            *(lambda those: Sender(self.config.limits, maker.signer(self.config), those), clock, failed),
         )
         notifier = Notifier()
         beginning = Beginning(notifier, failed)
-        service = Service(notifier, beginning, overview, lambda: config.limits.shutdown, failed)
-        schedule = ScheduleSource(project, index.of(Kind.SCHEDULE), engine, Schedules(dsn, schema), clock, failed)
+        service = Service(notifier, beginning, overview, lambda: self.config.limits.shutdown, failed)
+        retention = Retention(dsn, schema, config.eventing.retention, clock, failed)
+        running = Running(
+            *(rules, maker, engine, recorder, sender, following, retention, queue, tracked),
+            rows=Group("sources", sources),
+            ends=Group("sources.end", [StreamEnd(source) for source in sources]),
+            files=Group("sources.files", files),
+            channels=Group("sources.channels", channels),
+            schedules=Group("sources.schedule", [maker.schedules(rules, engine)]),
+            applied=lambda config: applied(config),
+            judge=lambda new: None if server is None else server.judge(new.server),
+            always=always,
+        )
+        reloader = self._reloader = Reloader(running, clock, failed)
+        reloader.begins.append(service.reloading)
+        reloader.ended.append(lambda what: service.reloaded(what.words))
+        admin = Admin(config, Deliveries(dsn, schema), operations, overview, reloader)
+        server = None if config.server is None else make_server(admin, dsn, waiting, queue.wake, clock, failed)
+
+        def applied(new: Config) -> None:
+            self.config = admin.config = new
+            if server is not None:
+                server.take_over(compile_rules(new))
+                with contextlib.suppress(ConfigError):  # `judge` has just read the same files
+                    server.renew()
+            if canary is not None:
+                canary.take_over(maker.signer(new))
+
         return [
             beginning,
             *parts,
             Store(dsn, config, self.supervisor),
-            *(StreamEnd(source) for source in sources),
+            running.ends,
             recorder,
-            Retention(dsn, schema, config.eventing.retention, clock, failed),
+            retention,
             sender,
             engine,
-            *sources,
-            *files,
+            running.rows,
+            running.files,
             queue,
-            schedule,
-            *channels,
+            running.schedules,
+            running.channels,
             sampler,
             operations,
-            *server,
-            *((canary,) if canary is not None else ()),
+            *(() if server is None else (server,)),
+            *(() if canary is None else (canary,)),
+            reloader,
+            Watching(reloader, lambda: self.config, failed),
             service,
         ]

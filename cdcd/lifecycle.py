@@ -7,8 +7,8 @@ signal asks every part to finish (`stop`), the second ends at once (`Supervisor.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Part(Protocol):
@@ -63,12 +63,15 @@ class Tasks:
         return len(self._running)
 
 
-class Group:
-    """Parts that come and go while the daemon runs, as one part in its place among the others."""
+P = TypeVar("P", bound=Part)
 
-    def __init__(self, name: str, parts: Iterable[Part] = ()) -> None:
+
+class Group(Generic[P]):
+    """Parts that come and go while the daemon runs, as one part in its place among the others. `parts` is kept, and changed."""
+
+    def __init__(self, name: str, parts: list[P]) -> None:
         self.name = name
-        self.parts = list(parts)
+        self.parts = parts
         self._started = False
 
     async def start(self) -> None:
@@ -89,13 +92,13 @@ class Group:
         if failure is not None:
             raise failure
 
-    async def add(self, part: Part) -> None:
+    async def add(self, part: P) -> None:
         """One more; it is started if the others are."""
         self.parts.append(part)
         if self._started:
             await part.start()
 
-    async def remove(self, part: Part) -> None:
+    async def remove(self, part: P) -> None:
         """One less, stopped."""
         self.parts.remove(part)
         await part.stop()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cdcd.admin.deliveries import Deliveries
 from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
+from cdcd.admin.reload import Reload
 from cdcd.config.model import Config
 
 
@@ -16,3 +17,4 @@ class Admin:
     deliveries: Deliveries
     operations: Operations
     overview: Overview
+    reloader: Reload

@@ -31,6 +31,15 @@ class Reloaded:
         """Whether the configuration says what it said before."""
         return not (self.added or self.changed or self.removed or self.options)
 
+    @property
+    def words(self) -> str:
+        """In a line."""
+        parts = ((self.added, "added"), (self.changed, "changed"), (self.removed, "removed"))
+        counted = [f"{len(names)} trigger{'s' * (len(names) != 1)} {what}" for names, what in parts if names]
+        if self.options:
+            counted.append(f"{len(self.options)} option{'s' * (len(self.options) != 1)} changed")
+        return "reloaded: " + (", ".join(counted) or "nothing has changed")
+
     def plain(self) -> dict[str, object]:
         """As it is answered."""
         return {
@@ -54,6 +63,14 @@ class Refused:
     at: float
     mistakes: tuple[str, ...]
     hint: str = ""
+
+    @property
+    def words(self) -> str:
+        """In a line."""
+        more = f" (and {len(self.mistakes) - 1} more)" if len(self.mistakes) > 1 else ""
+        return (
+            f"the last reload was refused, the former configuration goes on: {self.mistakes[0] if self.mistakes else ''}{more}"
+        )
 
 
 class Reload(Protocol):

@@ -34,6 +34,7 @@ def run(
     """Run the daemon: capture changes, deliver them, record every attempt.
 
     The first SIGINT or SIGTERM stops it in order: attempts under way end, everything is recorded. The second stops it at once.
+    SIGHUP reloads the configuration.
     Exit codes: 0 stopped in order, 1 a mistake that somebody must mend, 130 stopped at once.
     """
     configure(json={Format.JSON: True, Format.CONSOLE: False}.get(log_format), level=log_level)
@@ -65,6 +66,7 @@ async def _main(daemon: Daemon) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload, "SIGHUP")
     # What was made by now lives as long as the process: the collector need never look at it again.
     gc.collect()
     gc.freeze()

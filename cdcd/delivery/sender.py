@@ -81,6 +81,11 @@ class Sender:
 
     # A reload
 
+    @property
+    def triggers(self) -> frozenset[str]:
+        """Those whose requests it can make, by name."""
+        return frozenset(self._prepared.routes)
+
     async def prepare(self, limits: Limits, signer: Signer, triggers: Iterable[Trigger]) -> "Prepared":
         """The requests of other triggers, ready; nothing changes yet. Certificate files are read. Raises ConfigError with every one that
         cannot be used."""
@@ -97,10 +102,13 @@ class Sender:
             raise ConfigError(mistakes)
         return prepared
 
-    def take_over(self, prepared: "Prepared") -> None:
-        """Attempts that begin from now on are made like this. Those under way end as they began; connections that nobody uses any more
-        are closed when they have."""
+    def take_over(self, prepared: "Prepared", staying: Iterable[str] = ()) -> None:
+        """Attempts that begin from now on are made like this; those of `staying` triggers as before. Those under way end as they began;
+        connections that nobody uses any more are closed when they have."""
         former, self._prepared = self._prepared, prepared
+        for name in staying:
+            _, session = prepared.routes[name] = former.routes[name]
+            prepared.sessions.update((key, each) for key, each in former.sessions.items() if each is session)
         self._limits = prepared.limits
         left = [session for key, session in former.sessions.items() if prepared.sessions.get(key) is not session]
         if left:

@@ -7,12 +7,10 @@ The rules:
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from cdcd.config.model import Config, Database, Kind, TriggerConfig
-
-T = TypeVar("T")
+from cdcd.config.model import Config, Kind, TriggerConfig
 
 RESTART = "cannot change while cdcd runs: restart it, or put the former value back"
 
@@ -39,7 +37,6 @@ class Plan:
     schedules: bool = False
     options: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
 
 
 def enabled(config: Config) -> dict[str, TriggerConfig]:
@@ -47,7 +44,7 @@ def enabled(config: Config) -> dict[str, TriggerConfig]:
     return {name: trigger for name, trigger in config.triggers.items() if trigger.enabled}
 
 
-def compare(old: Config, new: Config, reading: Iterable[str] = ()) -> Plan:
+def compare(old: Config, new: Config, reading: Iterable[str]) -> Plan:
     """The plan. `reading`: databases that have a source, which may go on without a trigger: what is not read holds WAL."""
     before, after = enabled(old), enabled(new)
     changed = {name for name in before.keys() & after.keys() if not _same(before[name], after[name])}
@@ -56,7 +53,7 @@ def compare(old: Config, new: Config, reading: Iterable[str] = ()) -> Plan:
     relaned = frozenset(
         name for name in changed if (before[name].order, before[name].key) != (after[name].order, after[name].key)
     )
-    sources = frozenset(reading) or frozenset(_of(before, Kind.DATABASE))
+    sources = frozenset(reading)
     wanted = frozenset(_of(after, Kind.DATABASE))
     concerned = {trigger.database for each in (before, after) for name, trigger in each.items() if name in rematched}
     messages = any(
@@ -125,8 +122,16 @@ def _refused(old: Config, new: Config) -> Iterable[str]:
         ("eventing.database", old.eventing.database, new.eventing.database),
         ("eventing.schema", old.eventing.schema, new.eventing.schema),
         ("eventing.state_dir", old.eventing.state_dir, new.eventing.state_dir),
-        ("server.listen", _address(old), _address(new)),
+        ("server", old.server is None, new.server is None),
+        ("canary", old.canary, new.canary),
+        ("tracing", old.tracing, new.tracing),
     ]
+    if old.server is not None and new.server is not None:
+        fixed.append(("server.listen", (old.server.host, old.server.port), (new.server.host, new.server.port)))
+        fixed.append(("server.tls", old.server.tls, new.server.tls))
+    if old.canary is not None and old.canary == new.canary and old.canary.database in new.databases:
+        name = old.canary.database
+        fixed.append((f"databases.{name}.url (the canary goes through it)", old.databases[name].url, new.databases[name].url))
     for name in old.databases.keys() & new.databases.keys():
         before, after = old.databases[name], new.databases[name]
         fixed += [(f"databases.{name}.{option}", getattr(before, option), getattr(after, option)) for option in _FIXED]
@@ -140,22 +145,13 @@ def _refused(old: Config, new: Config) -> Iterable[str]:
 _FIXED = ("capture", "slot", "publication")
 
 
-def _address(config: Config) -> tuple[object, ...] | None:
-    server = config.server
-    return None if server is None else (server.host, server.port)
-
-
 def _options(old: Config, new: Config) -> Iterable[str]:
     """What changed beside the triggers and what is refused."""
     if old.secrets != new.secrets:
         yield "secrets"
-    yield from _members("databases", old.databases, new.databases, Database("", "", *([None] * 3)))  # type: ignore[arg-type]
-    yield from _members(
-        "storage", {n: _bare(s) for n, s in old.storage.items()}, {n: _bare(s) for n, s in new.storage.items()}, None
-    )
-    yield from _members(
-        "events", {n: _bare(e) for n, e in old.events.items()}, {n: _bare(e) for n, e in new.events.items()}, None
-    )
+    yield from _members("databases", old.databases, new.databases)
+    yield from _members("storage", _all_bare(old.storage), _all_bare(new.storage))
+    yield from _members("events", _all_bare(old.events), _all_bare(new.events))
     yield from _differing("eventing", old.eventing, new.eventing)
     yield from _differing("limits", old.limits, new.limits)
     if old.server is not None and new.server is not None:
@@ -164,7 +160,11 @@ def _options(old: Config, new: Config) -> Iterable[str]:
         yield "reload"
 
 
-def _members(section: str, old: Mapping[str, object], new: Mapping[str, object], _: object) -> Iterable[str]:
+def _all_bare(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _bare(value) for name, value in values.items()}
+
+
+def _members(section: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterable[str]:
     for name in sorted(old.keys() | new.keys()):
         if name in old and name in new:
             yield from _differing(f"{section}.{name}", old[name], new[name])

@@ -11,8 +11,8 @@ from cdcd.server.events import Events
 from cdcd.server.intake import Intake
 from cdcd.server.queueing import Queueing
 from cdcd.server.routes import Group, Table
-from cdcd.server.rules import compile_rules
-from cdcd.server.serving import Server
+from cdcd.server.rules import Rules, compile_rules
+from cdcd.server.serving import Handling, Server
 from cdcd.server.sessions import Sessions
 from cdcd.server.spacecloud import SpaceCloud
 from cdcd.server.v1 import compatible, deliveries, description, operations
@@ -28,31 +28,27 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
     `admin.config.server` must be there. Raises ConfigError for what `events` says wrongly.
     """
     config = admin.config
-    assert config.server is not None
     schema = config.eventing.schema
     intake = Intake(Inbox(dsn, schema), wake, clock, failed)
     schedule = Schedule(dsn, schema)
-    queueing = Queueing(config.project, compile_rules(config), intake, waiting, clock, config.limits.payload)
-    events = Events(queueing, schedule)
-    tokens = Tokens(config.token_secrets, config.project, clock)
-    sessions = Sessions(
-        config.token_secrets,
-        config.project,
-        tokens,
-        tls=config.server.tls is not None,
-        public_url=config.server.public_url,
-    )
-    return Server(
-        config.server,
-        Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions, tokens)),
-        tokens,
-        sessions,
-        events,
-        waiting,
-        intake,
-        schedule,
-        in_flight_bytes=config.limits.in_flight_bytes,
-    )
+
+    def handling(rules: Rules) -> Handling:
+        config = admin.config
+        assert config.server is not None
+        queueing = Queueing(config.project, rules, intake, waiting, clock, config.limits.payload)
+        events = Events(queueing, schedule)
+        tokens = Tokens(config.token_secrets, config.project, clock)
+        sessions = Sessions(
+            config.token_secrets,
+            config.project,
+            tokens,
+            tls=config.server.tls is not None,
+            public_url=config.server.public_url,
+        )
+        table = Table.of(groups(admin, events, SpaceCloud(config.project, queueing), sessions, tokens))
+        return Handling(config.server, table, tokens, sessions, events, config.limits.in_flight_bytes)
+
+    return Server(handling(compile_rules(config)), waiting, intake, schedule, remake=handling)
 
 
 def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sessions, tokens: Tokens) -> list[Group]:

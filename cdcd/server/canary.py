@@ -80,6 +80,10 @@ class Canary:
             came=self._came,
         )
 
+    def take_over(self, signer: Signer) -> None:
+        """What comes back from now on is signed by this."""
+        self._signer = signer
+
     async def start(self) -> None:
         """Listen, and send the first."""
         if self._runner is not None:

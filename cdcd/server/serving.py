@@ -13,9 +13,9 @@ The rules:
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
 
@@ -34,6 +34,7 @@ from cdcd.server.intake import Intake
 from cdcd.server.problems import TYPE, Problem, Reason
 from cdcd.server.replies import Reply, Stream, whole
 from cdcd.server.routes import Call, Route, Table
+from cdcd.server.rules import Rules
 from cdcd.server.sessions import AGAIN, PAGE_HEADERS, Session, Sessions
 from cdcd.server.waiting import Waiting
 from cdcd.store.connection import RowRefused
@@ -55,6 +56,18 @@ _quiet = logging.getLogger("cdcd.server.http")  # what aiohttp says of requests 
 _quiet.disabled = True
 
 
+@dataclass(slots=True, frozen=True)
+class Handling:
+    """What answers requests, by one configuration."""
+
+    address: Address
+    table: Table
+    tokens: Tokens
+    sessions: Sessions
+    events: Events
+    in_flight_bytes: int
+
+
 class Server:
     """A part; see the module. `address` after `start` has the port that was really taken."""
 
@@ -62,36 +75,45 @@ class Server:
 
     def __init__(
         self,
-        address: Address,
-        table: Table,
-        tokens: Tokens,
-        sessions: Sessions,
-        events: Events,
+        handling: Handling,
         waiting: Waiting,
         intake: Intake,
         schedule: Schedule,
         *,
-        in_flight_bytes: int,
+        remake: Callable[[Rules], Handling] | None = None,
         most_connections: int = MOST_CONNECTIONS,
     ) -> None:
-        """`intake` and `schedule` are closed at the end."""
-        self.address = address
-        self._cors = Cors(address.cors)
-        self._table = table
-        self._tokens = tokens
-        self._sessions = sessions
+        """`intake` and `schedule` are closed at the end. `remake` makes what answers by the configuration in force."""
+        self.address = handling.address
         self._streams: set[Stream] = set()
-        self._events = events
         self._waiting = waiting
         self._intake = intake
         self._schedule = schedule
+        self._remake = remake
         self._lane = Lane("POST", "/v1/events", self._take_known)
-        self._largest = address.body
-        self._room = max(in_flight_bytes, self._largest)
+        self._room = self._bytes = 0
+        self._handle_by(handling)
         self._most_connections = most_connections
         self._runner: web.ServerRunner | None = None
         self._listening: asyncio.Server | None = None
         self._certificate: Certificate | None = None
+
+    def _handle_by(self, handling: Handling) -> None:
+        address = handling.address
+        self._cors = Cors(address.cors)
+        self._table = handling.table
+        self._tokens = handling.tokens
+        self._sessions = handling.sessions
+        self._events = handling.events
+        self._largest = address.body
+        room = max(handling.in_flight_bytes, address.body)
+        self._room, self._bytes = self._room + room - self._bytes, room
+
+    def take_over(self, rules: Rules) -> None:
+        """Requests that come from now on are answered by the configuration in force, and events are judged by `rules`. Where it listens
+        does not change."""
+        if self._remake is not None:
+            self._handle_by(self._remake(rules))
 
     # Life
 
@@ -132,6 +154,12 @@ class Server:
         self._runner = runner
         self.address = replace(self.address, port=self._listening.sockets[0].getsockname()[1])
         log.info("server.listening", host=host, port=self.address.port, url=self.address.url)
+
+    @staticmethod
+    def judge(address: Address | None) -> None:
+        """Raise ConfigError for a certificate that cannot be used."""
+        if address is not None and address.tls is not None:
+            Certificate(*address.tls)
 
     def renew(self) -> None:
         """Read the certificate again: those who connect from now on see it. Raises ConfigError and keeps the old one."""

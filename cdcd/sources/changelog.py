@@ -223,7 +223,7 @@ class ChangelogSource:
             self._begin_at(known, written, ours)
         self._scanned = self._read_up_to[0]
         self._anew = False
-        self.cuts.opened()
+        self.cuts.opened(installed.log)
         self._standing.opened()
         self._log.info("source.reading", position=self._read_up_to[0], written=written)
         if known is None:

@@ -40,6 +40,7 @@ class ChannelSource:
     ) -> None:
         """`channels`: the types of the events, by channel."""
         self.name = f"source.{database.name}.channels"
+        self.database = database.name
         self._source = f"cdcd/{project}/{database.name}"
         self._database = database
         self._channels = channels

@@ -55,6 +55,7 @@ class Cuts:
     def __init__(self, database: Database, wants: Wants, wake: Callable[[], None] | None = None) -> None:
         """`wake` makes the source look at what lies ahead, where it would not by itself."""
         self.database = database
+        self.history = ""  # of which cluster, or which change log, the positions are
         self._wake = wake
         self.now = wants
         self.ahead: deque[Cut] = deque()
@@ -122,8 +123,9 @@ class Cuts:
         self._open.clear()
         return self.messages
 
-    def opened(self, asking: bool = False) -> None:
+    def opened(self, history: str, asking: bool = False) -> None:
         """It is open."""
+        self.history = history
         self._asking = asking
         self._open.set()
 

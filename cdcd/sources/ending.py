@@ -16,10 +16,10 @@ class StreamEnd:
 
     def __init__(self, source: Source) -> None:
         self.name = f"{source.name}.end"
-        self._source = source
+        self.source = source
 
     async def start(self) -> None:
         return None
 
     async def stop(self) -> None:
-        await self._source.end()
+        await self.source.end()

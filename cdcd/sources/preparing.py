@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import structlog
 
+from cdcd.changelog import install
 from cdcd.changelog.log import ChangeLog
 from cdcd.config.model import Capture, Config, Database
-from cdcd.errors import SourceUnavailable
+from cdcd.errors import SourceNotReady, SourceUnavailable
 from cdcd.replication import publication
 from cdcd.replication.publication import Name
 from cdcd.replication.refusal import translated as refusals
-from cdcd.replication.walsender import Connection
+from cdcd.replication.walsender import Connection, identify_system
 from cdcd.replication.writers import mark, writers
 from cdcd.sources.cuts import Cuts, Wants
 from cdcd.sources.logged import ensure, find_logged, names_of
@@ -42,6 +43,24 @@ async def prepare(config: Config, cuts: Cuts, wants: Wants, database: Database) 
     with translated(database):
         async with catalog_of(database) as catalog:
             return await mark(catalog)
+
+
+async def recognise(config: Config, cuts: Cuts, database: Database) -> None:
+    """See that what is at the URL of `database` is what was read until now. Raises SourceNotReady, SourceUnavailable."""
+    if not cuts.history:
+        return
+    with translated(database):
+        if database.capture is Capture.TRIGGERS:
+            async with catalog_of(database) as catalog:
+                installed = await install.inspect(catalog, names_of(config))
+                there = "" if installed is None else installed.log
+        else:
+            there = (await identify_system(database.url)).system_identifier
+    if there != cuts.history:
+        raise SourceNotReady(
+            f"databases.{database.name}.url: that is another database than the one that is read, and its changes have other positions",
+            hint="to read this one instead, give it another name; `cdcd setup --accept-gap` and a restart if it replaces the former",
+        )
 
 
 async def tidy(config: Config, cuts: Cuts) -> None:

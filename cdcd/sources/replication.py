@@ -186,7 +186,7 @@ class ReplicationSource:
             self._begin_at(opened.start, known)
         self._anew = self._undecodable = False
         self._opened = opened
-        self.cuts.opened(asking)
+        self.cuts.opened(opened.identity["system"], asking)
         self._watch.intact = opened.intact
         self._stream = opened.stream
         self._stream.confirm(self._recorded)

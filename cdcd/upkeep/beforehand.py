@@ -29,7 +29,7 @@ REACH = 15.0  # seconds that the look before a first run may take for a database
 async def look_first(config: Config) -> None:
     """Every database with triggers. Raises SourceNotReady, SourceUnavailable."""
     for name, triggers in capturing(config).items():
-        await _look(config, config.databases[name], triggers)
+        await look_at_database(config, config.databases[name], triggers)
 
 
 async def look_before_first_run(config: Config) -> None:
@@ -46,12 +46,13 @@ async def look_before_first_run(config: Config) -> None:
     for name, triggers in capturing(config).items():
         try:
             async with asyncio.timeout(REACH):
-                await _look(config, config.databases[name], triggers)
+                await look_at_database(config, config.databases[name], triggers)
         except (TransientError, TimeoutError):
             continue
 
 
-async def _look(config: Config, database: Database, triggers: Sequence[Trigger]) -> None:
+async def look_at_database(config: Config, database: Database, triggers: Sequence[Trigger]) -> None:
+    """One database, for these triggers. Raises SourceNotReady, SourceUnavailable."""
     if database.capture is Capture.TRIGGERS:
         with translated(database):
             async with await connect(database) as catalog:

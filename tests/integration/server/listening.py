@@ -9,7 +9,7 @@ from cdcd.clock import SystemClock
 from cdcd.config.model import Server as Address
 from cdcd.server.auth import Tokens
 from cdcd.server.routes import Group, Table
-from cdcd.server.serving import Server
+from cdcd.server.serving import Handling, Server
 from cdcd.server.sessions import Sessions
 from tests.unit.server.every import KEY, NOTHING
 
@@ -34,11 +34,8 @@ def sessions(address: Address = ADDRESS) -> Sessions:
 async def serving(groups: Sequence[Group], address: Address = ADDRESS) -> AsyncIterator[Server]:
     """The real server of the project `shop` with the key `KEY`; its `address` has the port."""
     tokens, closing = Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
-    server = Server(
-        *(replace(address), Table.of(groups), tokens, sessions(address)),
-        *(NOTHING, closing, closing, closing),
-        in_flight_bytes=1024 * 1024,
-    )
+    handling = Handling(replace(address), Table.of(groups), tokens, sessions(address), NOTHING, 1024 * 1024)
+    server = Server(handling, closing, closing, closing)
     await server.start()
     try:
         yield server

@@ -18,7 +18,7 @@ from cdcd.server.intake import Intake
 from cdcd.server.queueing import Queueing
 from cdcd.server.routes import Group, Route, Table
 from cdcd.server.rules import Rule, Rules
-from cdcd.server.serving import Server
+from cdcd.server.serving import Handling, Server
 from cdcd.server.sessions import Sessions
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
@@ -58,19 +58,15 @@ def make(
     queueing = Queueing("shop", Rules({"A": Rule(None, None)}), intake, waiting, SystemClock(), 4096)
     events = Events(queueing, schedule)
     tokens = Tokens((KEY,), "shop", SystemClock())
-    server = Server(
+    handling = Handling(
         Address("127.0.0.1", port, body=LARGEST, cors=("https://shop.example.com",)),
         Table.of([Group((Route("POST", "/v1/events", events.queue, QUEUERS, body=True),))]),
         tokens,
         Sessions((KEY,), "shop", tokens),
         events,
-        waiting,
-        intake,
-        schedule,
-        in_flight_bytes=in_flight_bytes,
-        most_connections=most_connections,
+        in_flight_bytes,
     )
-    return server, failures
+    return Server(handling, waiting, intake, schedule, most_connections=most_connections), failures
 
 
 def request(body: bytes, *more: str, length: int | None = None) -> bytes:
