@@ -28,6 +28,7 @@ from cdcd.delivery.lanes import MOST_LANES
 from cdcd.delivery.outcome import classify
 from cdcd.delivery.queues import Queue, Stored
 from cdcd.delivery.telling import Teller
+from cdcd.delivery.tracing import Tracing
 from cdcd.errors import StoreUnavailable
 from cdcd.event import Attempt, Delivery, Record, Status
 from cdcd.lifecycle import Failed, Tasks
@@ -83,6 +84,7 @@ class Engine:
         self._feeding = Feeding()
         self._workers: set[asyncio.Task[None]] = set()
         self._failed = failed
+        self.tracing: Tracing | None = None
         self._due: dict[str, float] = {}  # wall clock: when the store next has something for a trigger
         self._claiming: set[str] = set()
         self.claiming_since: float | None = None  # monotonic seconds: when the one that reads now began
@@ -281,6 +283,8 @@ class Engine:
             random.random,
         )
         was_staged = delivery.staged
+        if self.tracing is not None:
+            self.tracing.attempted(delivery, trigger, attempt)
         records = self.dispatcher.finished(delivery, attempt, outcome, now)
         if attempt.answer is not None:
             record = records[0]
@@ -332,7 +336,7 @@ class Engine:
 
     def recorded(self, records: Iterable[Record]) -> None:
         """A group is committed (called by the recorder)."""
-        if self._watched:
+        if self._watched or self.tracing is not None:
             self._tell(records := list(records))
         touched = False
         for record in records:
@@ -350,6 +354,8 @@ class Engine:
             self._advance()
 
     def _tell(self, records: Iterable[Record]) -> None:
+        if self.tracing is not None:
+            self.tracing.recorded(records)
         for record in records:
             if (told := self._watched.get(record.delivery.id)) is not None:
                 told(record)

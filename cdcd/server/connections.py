@@ -26,7 +26,7 @@ from cdcd.server.replies import MOST_UNREAD, Reply
 KNOWN = 2048  # heads
 LONGEST_HEAD = 4096  # bytes
 MOST_HELD = 64 * 1024  # bytes that may come while a request of the lane is under way, before reading pauses
-_MEANINGFUL = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", "Prefer", "Origin")
+_MEANINGFUL = ("Transfer-Encoding", "Expect", "Upgrade", "Content-Encoding", "Prefer", "Origin", "traceparent")
 
 
 @dataclass(slots=True, frozen=True)

@@ -22,6 +22,7 @@ from cdcd.triggers.payload import rfc3339
 
 MOST_LISTED, LISTED = 1000, 100
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[,;\s])", re.IGNORECASE)  # RFC 7240, 4.3
+_PARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})")  # W3C Trace Context, 2.2
 _LIMIT = re.compile(r"[1-9][0-9]{0,3}")
 _FROM_THE_START = (0, -1)
 
@@ -33,6 +34,8 @@ class Events:
         self._queueing = queueing
         self._schedule = schedule
         self._one = asyncio.Lock()
+        self.traced = False
+        """Whether a request's `traceparent` goes with its events."""
 
     async def queue(self, call: Call) -> Reply:
         """`POST /v1/events`."""
@@ -44,6 +47,10 @@ class Events:
             if (low := name.lower()) == "content-type" or low.startswith("ce-")
         }
         asked = read_events(headers, call.body, now, reasons)
+        parent = call.request.headers.get("traceparent", "") if self.traced else ""
+        if _PARENT.fullmatch(parent):
+            for each in asked:
+                each.incoming.extensions = {"traceparent": parent, **(each.incoming.extensions or {})}
         self._queueing.check(asked, call.claims, reasons)
         wait = wait_of(call)
         if wait is None:
