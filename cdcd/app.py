@@ -23,6 +23,7 @@ from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.sender import Sender
 from cdcd.delivery.steering import Steering
+from cdcd.delivery.tracing import Tracing
 from cdcd.embedded.service import EmbeddedPostgres
 from cdcd.errors import ConfigError, StoreUnavailable
 from cdcd.event import Record, Tracked
@@ -151,6 +152,9 @@ class Daemon:
         )
         following = Following(project, index.wanted, config.limits)
         engine = Engine(triggers, config.limits, sender, recorder, Backlog(dsn, schema), clock, failed, following=following)
+        tracing: Tracing | None = None
+        if config.tracing is not None:
+            tracing = engine.tracing = sender.tracing = Tracing(config.tracing, project, maker.instance, config.path.name)
         wanted = {trigger.config.database for trigger in triggers}
         if config.canary is not None:
             wanted.add(config.canary.database)
@@ -228,6 +232,7 @@ class Daemon:
             *parts,
             Store(dsn, config, self.supervisor),
             running.ends,
+            *(() if tracing is None else (tracing,)),
             recorder,
             retention,
             sender,

@@ -24,6 +24,7 @@ from cdcd.delivery.guard import Dial, Guard, current_dial
 from cdcd.delivery.outcome import retry_after
 from cdcd.delivery.request import Outgoing, PreparedRequest, Route, Wire, fingerprint, tls
 from cdcd.delivery.signing import Signer
+from cdcd.delivery.tracing import Tracing
 from cdcd.errors import ConfigError, EventError
 from cdcd.event import Answer, Attempt, Delivery
 from cdcd.triggers.trigger import Trigger
@@ -62,6 +63,7 @@ class Sender:
         self._signer = signer
         self._triggers = tuple(triggers)
         self._clock = clock or SystemClock()
+        self.tracing: Tracing | None = None
         self._prepared = Prepared(limits)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -155,6 +157,8 @@ class Sender:
             request = route.request(delivery, made.started)
         except EventError as error:
             return made.refused(error.explain())
+        if self.tracing is not None:
+            request.headers["traceparent"] = self.tracing.header(delivery, delivery.attempts + 1)
         dial = Dial()
         current_dial.set(dial)
         try:

@@ -37,6 +37,7 @@ def make_server(admin: Admin, dsn: str, waiting: Waiting, wake: Callable[[], Non
         assert config.server is not None
         queueing = Queueing(config.project, rules, intake, waiting, clock, config.limits.payload)
         events = Events(queueing, schedule)
+        events.traced = config.tracing is not None
         tokens = Tokens(config.token_secrets, config.project, clock)
         sessions = Sessions(
             config.token_secrets,
