@@ -76,10 +76,14 @@ class Overview:
         config, dispatcher, recorder = self._config(), self._watched.engine.dispatcher, self._watched.recorder
         meter, queues = dispatcher.meter, dispatcher.queues
         minutes, minute = meter.each_within(MINUTES, now), meter.each_within(MINUTE, now)
-        triggers = [_trigger(queue, minutes[name], minute[name], samples.oldest.get(name)) for name, queue in queues.items()]
+        triggers = [
+            _trigger(queue, minutes[name], minute[name], samples.oldest.get(name), paused=name in dispatcher.paused)
+            for name, queue in queues.items()
+        ]
         served: dict[str, list[Queue]] = {origin: [] for origin in dispatcher.endpoints}
         for queue in queues.values():
-            served[queue.endpoint.origin].append(queue)
+            if queue.endpoint.origin in served:  # those of triggers that are gone have none
+                served[queue.endpoint.origin].append(queue)
         endpoints = [_endpoint(dispatcher.endpoints[origin], of, wall - now) for origin, of in served.items()]
         databases = [_database(source, config, samples) for source in self._watched.databases]
         files = [
@@ -130,7 +134,7 @@ def _durations(buckets: Sequence[int]) -> Durations:
     return Durations(sum(buckets), quantile(buckets, 0.5), quantile(buckets, 0.9), quantile(buckets, 0.99))
 
 
-def _trigger(queue: Queue, minutes: Counted, minute: Counted, oldest: float | None) -> TriggerState:
+def _trigger(queue: Queue, minutes: Counted, minute: Counted, oldest: float | None, *, paused: bool) -> TriggerState:
     return TriggerState(
         name=queue.name,
         endpoint=queue.endpoint.origin,
@@ -147,6 +151,7 @@ def _trigger(queue: Queue, minutes: Counted, minute: Counted, oldest: float | No
         latency_count=sum(queue.latency.counts),
         latency_sum=queue.latency.sum,
         failed_lately=minutes.failed,
+        paused=paused,
     )
 
 

@@ -41,7 +41,6 @@ log = structlog.get_logger()
 
 PATIENCE = 0.5  # seconds that a source waits for room before the trigger that takes most of it is staged
 ROOM_AGAIN = 0.75  # share of the budget under which a waiting source goes on
-LEAST_CLAIM = 32  # deliveries: a claim costs as much as sending several
 STORE_RETRY = 1.0  # seconds until a claim that failed is tried again
 LOOK_AGAIN = 60.0  # seconds after which the clock is looked at again, since somebody may have set it
 
@@ -379,18 +378,9 @@ class Engine:
         queue = self.dispatcher.queues[name]
         if self.full and queue.claimed:
             return  # memory is used up; what is claimed already goes on, and its end comes back here
-        if queue.backlog.count and queue.endpoint.circuit.ready(now) and (limit := self._claimable(queue)):
+        if queue.backlog.count and queue.endpoint.circuit.ready(now) and (limit := queue.claimable):
             self._claiming.add(name)
             self._tasks.spawn(self._claim(queue, limit), f"claim.{name}")
-
-    @staticmethod
-    def _claimable(queue: Queue) -> int:
-        """How many to claim: enough to keep the endpoint busy while the next claim runs, in halves so that claims are few."""
-        most = min(queue.concurrency, queue.endpoint.circuit.allowed)
-        if most == 1 and queue.endpoint.circuit.state is State.PROBING:
-            return max(0, 1 - queue.claimed)
-        most = max(2 * most, LEAST_CLAIM)
-        return most - queue.claimed if queue.claimed <= most // 2 else 0
 
     async def _claim(self, queue: Queue, limit: int) -> None:
         name = queue.name
@@ -436,7 +426,7 @@ class Engine:
             and name not in self.dispatcher.paused
             and (queue := self.dispatcher.queues[name]).backlog.count
             and (queue.endpoint.circuit.state is not State.OPEN or queue.endpoint.circuit.open_until <= now)
-            and self._claimable(queue)
+            and queue.claimable
         ]
 
     def _claim_again(self) -> None:

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdcd.config.model import TriggerConfig
-from cdcd.delivery.circuit import Circuit, Shut
+from cdcd.delivery.circuit import Circuit, Shut, State
 from cdcd.delivery.lanes import Backlog, Lane
 from cdcd.delivery.meter import ANSWERS, Histogram
 from cdcd.event import Delivery
+
+LEAST_CLAIM = 32  # deliveries: a claim costs as much as sending several
 
 Stored = Mapping[str, tuple[int, dict[str, int] | None]]
 """What the store holds of some triggers: how many, and in which lanes (see `Backlog.restore`)."""
@@ -73,6 +75,15 @@ class Queue:
         self.delivered = self.failed = self.retried = 0
         self.latency = Histogram()
         self.last_error = ""
+
+    @property
+    def claimable(self) -> int:
+        """How many to claim: enough to keep the endpoint busy while the next claim runs, in halves so that claims are few."""
+        most = min(self.concurrency, self.endpoint.circuit.allowed)
+        if most == 1 and self.endpoint.circuit.state is State.PROBING:
+            return max(0, 1 - self.claimed)
+        most = max(2 * most, LEAST_CLAIM)
+        return most - self.claimed if self.claimed <= most // 2 else 0
 
 
 @dataclass(slots=True)

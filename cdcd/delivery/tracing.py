@@ -70,7 +70,7 @@ class Tracing:
             {"service.name": "cdcd", "service.version": __version__, "service.instance.id": instance, "cdcd.project": project}
         )
         exporter = OTLPSpanExporter(endpoint=options.endpoint, headers=dict(options.headers), timeout=10)
-        self._processor = BatchSpanProcessor(exporter)
+        self._processor: Any = BatchSpanProcessor(exporter)
         scope = InstrumentationScope("cdcd", __version__)
         self._telling = _Telling()
         flags = TraceFlags(TraceFlags.SAMPLED)
