@@ -7,16 +7,23 @@ lets attempts end, the recorder writes what they showed, and last of all the sou
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Iterable
 
 import structlog
 
 from cdcd.admin.deliveries import Deliveries
+from cdcd.admin.editing import Editing
+from cdcd.admin.explaining import Explaining
 from cdcd.admin.faces import Admin
+from cdcd.admin.looking import Looking
 from cdcd.admin.motion import Watched
 from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
 from cdcd.admin.sampling import Sampler
 from cdcd.admin.service import Beginning, Service
+from cdcd.admin.ticking import Ticking
+from cdcd.admin.triggers import Triggers
+from cdcd.admin.trying import Trying
 from cdcd.clock import SystemClock
 from cdcd.config.model import Config, Kind
 from cdcd.delivery.engine import Engine
@@ -30,7 +37,7 @@ from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Group, Part, Supervisor
 from cdcd.notify import Notifier
 from cdcd.reloading.parts import Maker, Rules
-from cdcd.reloading.reloader import Reloader
+from cdcd.reloading.reloader import Reloader, load_configuration
 from cdcd.reloading.taking import Running
 from cdcd.reloading.watching import Watching
 from cdcd.server.api import make_server
@@ -39,6 +46,7 @@ from cdcd.server.rules import compile_rules
 from cdcd.server.waiting import Waiting
 from cdcd.sources.ending import StreamEnd
 from cdcd.sources.queue import QueueSource
+from cdcd.store.causes import Causes
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
 from cdcd.store.pending import Backlog
@@ -46,7 +54,7 @@ from cdcd.store.reads import Reads
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
 from cdcd.store.sampling import StoreSample
-from cdcd.triggers.trigger import compile_all
+from cdcd.triggers.trigger import Trigger, compile_all
 
 log = structlog.get_logger()
 
@@ -193,10 +201,11 @@ class Daemon:
             lambda: self.supervisor.stopping,
             canary.state if canary is not None else lambda: None,
         )
-        operations = Operations(
-            *(dsn, schema, Steering(engine, recorder, clock)),
-            *(lambda those: Sender(self.config.limits, maker.signer(self.config), those), clock, failed),
-        )
+
+        def senders(those: Iterable[Trigger]) -> Sender:
+            return Sender(self.config.limits, maker.signer(self.config), those)
+
+        operations = Operations(dsn, schema, Steering(engine, recorder, clock), senders, clock, failed)
         notifier = Notifier()
         beginning = Beginning(notifier, failed)
         service = Service(notifier, beginning, overview, lambda: self.config.limits.shutdown, failed)
@@ -215,7 +224,17 @@ class Daemon:
         reloader = self._reloader = Reloader(running, clock, failed)
         reloader.begins.append(service.reloading)
         reloader.ended.append(lambda what: service.reloaded(what.words))
-        admin = Admin(config, Deliveries(dsn, schema), operations, overview, reloader)
+        event_log = Deliveries(dsn, schema)
+        explaining = Explaining(lambda: self.config, event_log, Causes(dsn, schema), operations.paused)
+        editing = Editing(lambda: self.config, lambda texts: load_configuration(self.config, texts)[0], reloader.reload)
+        listing = Triggers(lambda: self.config, overview, Backlog(dsn, schema), operations.paused)
+        trying = Trying(lambda: self.config, editing, event_log, lambda: maker.signer(self.config), senders)
+        ticking = Ticking(lambda: self.config, event_log, engine, clock)
+        looking = Looking(lambda: self.config)
+        admin = Admin(
+            *(config, event_log, operations, overview, reloader, explaining),
+            *(listing, editing, trying, ticking, looking),
+        )
         server = None if config.server is None else make_server(admin, dsn, waiting, queue.wake, clock, failed)
 
         def applied(new: Config) -> None:
@@ -244,6 +263,8 @@ class Daemon:
             running.channels,
             sampler,
             operations,
+            looking,
+            listing,
             *(() if server is None else (server,)),
             *(() if canary is None else (canary,)),
             reloader,

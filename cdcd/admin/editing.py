@@ -197,9 +197,9 @@ class Editing:
         """The file that it goes into, what this would say, and what is wrong with it. `seen`: it is to be written by one who saw that."""
         file, found = self._target(draft.name, seen)
         if seen is not None:
-            _check_seen(draft.name, file, seen[0], there=found is not None)
             if why := self._why_not(file, found, draft.name):
                 raise NotWritable(f"{draft.name} cannot be changed: {why}")
+            _check_seen(draft.name, file, seen[0], there=found is not None)
         try:
             definition = self._definition(draft)
             text = Spliced(file.text or "").with_trigger(draft.name, definition)
@@ -234,9 +234,9 @@ class Editing:
 
     def _without(self, name: str, etag: str | None) -> tuple[File, Texts]:
         file, spliced = self._find(name)
-        _check_seen(name, file, etag, there=True)
         if why := self._why_not(file, spliced, name):
             raise NotWritable(f"{name} cannot be deleted: {why}")
+        _check_seen(name, file, etag, there=True)
         assert spliced is not None
         try:
             text = spliced.without_trigger(name)

@@ -3,9 +3,15 @@
 from dataclasses import dataclass
 
 from cdcd.admin.deliveries import Deliveries
+from cdcd.admin.editing import Editing
+from cdcd.admin.explaining import Explaining
+from cdcd.admin.looking import Looking
 from cdcd.admin.operations import Operations
 from cdcd.admin.overview import Overview
 from cdcd.admin.reload import Reload
+from cdcd.admin.ticking import Ticking
+from cdcd.admin.triggers import Triggers
+from cdcd.admin.trying import Trying
 from cdcd.config.model import Config
 
 
@@ -18,3 +24,9 @@ class Admin:
     operations: Operations
     overview: Overview
     reloader: Reload
+    explaining: Explaining
+    triggers: Triggers
+    editing: Editing
+    trying: Trying
+    ticking: Ticking
+    looking: Looking

@@ -15,6 +15,7 @@ import structlog
 from cdcd.admin.reload import Refused, Reloaded
 from cdcd.clock import Clock
 from cdcd.config import load
+from cdcd.config.load import Texts
 from cdcd.config.model import Config
 from cdcd.errors import CdcdError, ConfigError, PermanentError, TransientError
 from cdcd.lifecycle import Failed, Tasks
@@ -32,9 +33,9 @@ REACH = 20.0  # seconds that the look at a database may take
 READ = 30.0  # seconds for which the answer waits until the databases have been read up to their positions
 
 
-def load_configuration(config: Config) -> tuple[Config, tuple[Trigger, ...]]:
-    """The configuration as its files say it now, and its triggers compiled. Raises ConfigError."""
-    new = load(config.path, os.environ, mistakes_of, rules.mistakes_of)
+def load_configuration(config: Config, texts: Texts | None = None) -> tuple[Config, tuple[Trigger, ...]]:
+    """The configuration as its files say it now (`texts` in the place of some), and its triggers compiled. Raises ConfigError."""
+    new = load(config.path, os.environ, mistakes_of, rules.mistakes_of, texts)
     return new, compile_all(new)
 
 

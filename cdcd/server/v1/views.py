@@ -1,4 +1,4 @@
-"""`/v1/databases`, `storage`, `schedules`, `status`, `check`, `reload`: how everything stands, and what is in the way."""
+"""`/v1/databases`, `storage`, `schedules`, `status`, `check`: how everything stands, and what is in the way."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,8 +10,7 @@ from cdcd.admin.looking import Looking
 from cdcd.admin.snapshot import DatabaseState, FilesState
 from cdcd.admin.ticking import NoSchedule, NotNow, Scheduled, Ticking
 from cdcd.config.model import Config
-from cdcd.errors import ConfigError, TransientError
-from cdcd.server.auth import ADMINS, OPERATORS, VIEWERS
+from cdcd.server.auth import OPERATORS, VIEWERS
 from cdcd.server.openapi import TIME, Schema, answer, list_, object_, operation, parameter, ref
 from cdcd.server.problems import Problem, Reason
 from cdcd.server.replies import Reply
@@ -56,11 +55,6 @@ SCHEMAS: dict[str, Any] = {
     "Store": object_(list(_STORE), _STORE),
     "Schedule": object_(list(_SCHEDULE), _SCHEDULE),
     "Section": object_(["title", "findings"], {"title": _TEXT, "findings": list_(_FINDING)}),
-    "Reloaded": object_(
-        ["who", "added", "changed", "removed"],
-        {"who": _TEXT, "added": list_(_TEXT), "changed": list_(_TEXT), "removed": list_(_TEXT)},
-        description="What a reload changed: names of triggers, and more.",
-    ),
 }
 
 
@@ -92,12 +86,6 @@ _CHECK = operation(
     "check",
     "What `cdcd check` finds, at most some seconds old: every mistake with what mends it.",
     {200: answer("What was found.", object_(["at", "sections"], {"at": TIME, "sections": list_(ref("Section"))}))},
-    errors=(422, 503),
-)
-_RELOAD = operation(
-    "reload",
-    "Read the configuration again and take it over, whole or not at all.",
-    {200: answer("It was taken over.", ref("Reloaded"))},
     errors=(422, 503),
 )
 
@@ -151,18 +139,6 @@ class Views:
         sections = [{"title": each.title, "findings": [asdict(one) for one in each.findings]} for each in looked.found]
         return Reply(200, orjson.dumps({"at": time_of(int(looked.at * 1e6)), "sections": sections}))
 
-    async def reload(self, call: Call) -> Reply:
-        """`POST /v1/reload`."""
-        no_parameters(call)
-        try:
-            done = await self._admin.reloader.reload(who(call.claims))
-        except ConfigError as error:
-            hint = [Reason(error.hint)] if error.hint else []
-            raise Problem(422, "the configuration was refused", [*map(Reason, error.mistakes[:50]), *hint]) from None
-        except TransientError as error:
-            raise Problem(503, "nothing was taken over", [Reason(str(error))], headers={"Retry-After": "5"}) from None
-        return Reply(200, orjson.dumps(done.plain()))
-
 
 def routes(admin: Admin, looking: Looking, ticking: Ticking) -> Group:
     """The routes."""
@@ -175,7 +151,6 @@ def routes(admin: Admin, looking: Looking, ticking: Ticking) -> Group:
             Route("POST", "/v1/schedules/{trigger}/run", views.run, OPERATORS, _RUN),
             Route("GET", "/v1/status", views.status, VIEWERS, _STATUS),
             Route("GET", "/v1/check", views.check, VIEWERS, _CHECK),
-            Route("POST", "/v1/reload", views.reload, ADMINS, _RELOAD),
         ),
         SCHEMAS,
     )

@@ -11,7 +11,10 @@ from tests.unit.server.every import GROUPS
 
 DOCUMENT = document(GROUPS, "0")
 ROUTES = {
-    (route.path, route.method.lower()): route for group in GROUPS for route in group.routes if route.path.startswith("/v1/")
+    (route.path, route.method.lower()): route
+    for group in GROUPS
+    for route in group.routes
+    if route.path.startswith("/v1/") or not route.page
 }
 OPERATIONS = {(path, method): operation for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()}
 
@@ -36,7 +39,7 @@ def check(route: Route, operation: dict[str, Any]) -> None:
     for code, response in operation["responses"].items():
         if int(code) >= 400:
             (kind,) = response["content"]
-            assert kind == route.form.kind
+            assert kind == route.form.kind or not route.path.startswith("/v1/")
 
 
 def test_references_lead_somewhere_and_schemas_are_schemas() -> None:
