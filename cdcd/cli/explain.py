@@ -111,7 +111,7 @@ def _delivery(out: Console, found: Body, every: bool) -> None:
         judgement = found["judgement"]
         if not judgement["fires"] or judgement["problem"]:
             _line(out, Text(f"As the trigger is now, this would be otherwise: {judgement['why']}", "yellow"))
-        _checks(out, judgement, every=True)
+        show_checks(out, judgement, every=True)
     if found["causes"] or found["origin"]:
         _heading(out, "What it comes from")
         if found["origin"]:
@@ -142,7 +142,7 @@ def _row(out: Console, found: Body, every: bool) -> None:
             fires = judgement["fires"]
             verdict = ("fires, and fails" if judgement["problem"] else "fires") if fires else "does not fire"
             _line(out, Text.assemble(mark(fires), " ", (judgement["trigger"], "bold"), f" {verdict}"))
-            _checks(out, judgement, every=every, only_no=not fires)
+            show_checks(out, judgement, every=every, only_no=not fires)
         left = len(judged["triggers"]) - len(near)
         if left:
             others = f"{left} other trigger{'s are' if left > 1 else ' is'} about other tables (--all shows {'them' if left > 1 else 'it'})"
@@ -160,7 +160,8 @@ def _near(judgement: Body) -> bool:
     return all(check["holds"] for check in judgement["checks"] if check["name"] in ("source", "table", "path"))
 
 
-def _checks(out: Console, judgement: Body, *, every: bool, only_no: bool = False) -> None:
+def show_checks(out: Console, judgement: Body, *, every: bool, only_no: bool = False) -> None:
+    """What was looked at; with `only_no` what did not say yes."""
     for check in judgement["checks"]:
         if only_no and check["holds"] and not every:
             continue

@@ -5,9 +5,10 @@ deliveries first takes the store's lock, so that no daemon runs meanwhile; what 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import orjson
 from aiohttp import StreamReader, hdrs, web
@@ -16,9 +17,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from cdcd.admin.deliveries import Deliveries
+from cdcd.admin.editing import Editing
 from cdcd.admin.explaining import Explaining
 from cdcd.admin.hands import Offline
 from cdcd.admin.operations import Operations
+from cdcd.admin.overview import Overview
+from cdcd.admin.snapshot import EndpointState, TriggerState
+from cdcd.admin.triggers import Triggers
+from cdcd.admin.trying import Trying
 from cdcd.cli.asking import Answer, Declined, Query, answer, declined
 from cdcd.clock import SystemClock
 from cdcd.config.model import Config
@@ -35,18 +41,19 @@ from cdcd.server.reading import read_json
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Group, Route, Table
 from cdcd.server.rules import compile_rules
-from cdcd.server.v1 import deliveries, explaining, operations
+from cdcd.server.v1 import deliveries, explaining, operations, triggers, trying
 from cdcd.server.waiting import Waiting
 from cdcd.store.causes import Causes
 from cdcd.store.inbox import Inbox
+from cdcd.store.pending import Backlog
 from cdcd.store.standing import look
 from cdcd.triggers.trigger import compile_all
 from cdcd.upkeep.embedded import store_server
 from cdcd.upkeep.home import find_home
 
 NOT_MADE, MAKE = "there is no event store yet", "`cdcd setup` or `cdcd run` makes it"
-UNOWNED = frozenset({"/v1/explain", "/v1/events"})
-"""POST routes that need no lock: one changes nothing, and anybody may queue."""
+UNOWNED = frozenset({"/v1/explain", "/v1/events", "/v1/triggers/try"})
+"""POST routes that need no lock: they change no delivery, and anybody may queue."""
 
 
 class Inside:
@@ -76,9 +83,9 @@ class Inside:
             standing = await look(dsn, schema, config.project)
             if not standing.made or standing.missing:
                 raise StoreRefused(NOT_MADE if not standing.made else "the event store is of an older cdcd", hint=MAKE)
-            triggers = compile_all(config)
+            compiled = compile_all(config)
             signer = Signer(config.secrets, config.project, "cdcd-command")
-            self._hands = Offline(dsn, schema, config.project, triggers, clock)
+            self._hands = Offline(dsn, schema, config.project, compiled, clock)
             log = Deliveries(dsn, schema)
             stack.push_async_callback(log.close)
             causes = Causes(dsn, schema)
@@ -98,9 +105,22 @@ class Inside:
                     deliveries.routes(log, steering),
                     operations.routes(steering),
                     explaining.routes(Explaining(lambda: config, log, causes, steering.paused)),
+                    *self._triggers(stack, dsn, log, steering, signer),
                 ]
             )
             yield self
+
+    def _triggers(
+        self, stack: AsyncExitStack, dsn: str, log: Deliveries, steering: Operations, signer: Signer
+    ) -> Sequence[Group]:
+        """The routes that look at triggers and try them. Nobody would take over what is written, so nothing is."""
+        config = self._config
+        editing = Editing(lambda: config, lambda _: config, _no_reload)
+        listing = Triggers(lambda: config, cast(Overview, _Still()), Backlog(dsn, config.eventing.schema), steering.paused)
+        stack.push_async_callback(listing.stop)
+        trial = Trying(lambda: config, editing, log, lambda: signer, lambda those: Sender(config.limits, signer, those))
+        looking = [route for route in triggers.routes(listing, editing).routes if route.method == "GET"]
+        return (Group(tuple(looking)), trying.routes(trial))
 
     def _failed(self, part: str, error: BaseException) -> None:
         self._failure = error
@@ -164,6 +184,21 @@ def _request(method: str, path: str, query: Query) -> web.BaseRequest:
     task = asyncio.current_task()
     assert task is not None
     return web.BaseRequest(message, StreamReader(protocol, 0, loop=loop), protocol, web.StreamResponse(), task, loop)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True, frozen=True)
+class _Still:
+    """What a daemon would tell of its triggers and endpoints, when there is none."""
+
+    triggers: tuple[TriggerState, ...] = ()
+    endpoints: tuple[EndpointState, ...] = ()
+
+    async def now(self) -> "_Still":
+        return self
+
+
+async def _no_reload(_: str) -> object:
+    raise AssertionError("nothing is written without a daemon")
 
 
 class _Nobody:

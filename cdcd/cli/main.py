@@ -35,6 +35,7 @@ COMMANDS = {
     "import": ("imports", PREPARING, "Write triggers of another system as YAML, and list line by line what has no equal."),
     "status": ("status", RUNNING, "Show how things stand: each database's slot, the WAL it holds and why, lag; each trigger."),
     "health": ("health", RUNNING, "Is all well? Exit code 0: yes, 1: no, or nobody answers."),
+    "reload": ("reload", RUNNING, "Let the running daemon read its configuration again, and take it over without a restart."),
     "schema": ("status", PREPARING, "Print the JSON Schema of the configuration file, for editors."),
     "token": ("token", RUNNING, "Print a token (JWT) for the HTTP API."),
     "events": ("events", STEERING, "The event log: list, show, follow, try again, cancel, replay."),
@@ -44,6 +45,7 @@ COMMANDS = {
         "Explain a delivery: every step from the commit to the answer with its time, why its trigger fired",
     ),
     "queue": ("queue", STEERING, "Queue a custom event."),
+    "triggers": ("triggers", STEERING, "Triggers: how they stand; try, pause and resume them."),
     "operations": (
         "operations",
         STEERING,
