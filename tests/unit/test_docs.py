@@ -146,6 +146,37 @@ def test_every_page_is_in_the_index_and_in_the_readme_or_its_index() -> None:
     assert "(docs/README.md)" in (ROOT / "README.md").read_text("utf-8")
 
 
+# Commands, wherever they are written
+
+
+def written_commands(path: Path) -> Iterator[tuple[str, str]]:
+    """Every call of cdcd on a page, in code blocks and in the running text: the command, and an option of it ("" for none)."""
+    text = path.read_text("utf-8")
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`(cdcd [^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    for line in (line.replace("\\\n", " ") for block in [*blocks, *inline] for line in re.split(r"(?<!\\)\n", block)):
+        for call in re.findall(r"(?:^|[\s/($])cdcd ((?:[a-z-]+ ?)*)([^|;&)\n]*)", line):
+            words, rest = call[0].split(), call[1]
+            name = next((" ".join(words[:count]) for count in (2, 1) if " ".join(words[:count]) in COMMANDS), "")
+            if name:
+                yield name, ""
+                for option in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", f"{' '.join(words[len(name.split()) :])} {rest}"):
+                    yield name, option
+            elif words and words[0] in LOADED and hasattr(LOADED[words[0]], "commands") and len(words) > 1:
+                yield " ".join(words[:2]), ""
+
+
+PAGES = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+CALLS = [(path.name, *call) for path in PAGES for call in dict.fromkeys(written_commands(path))]
+
+
+@pytest.mark.parametrize(("where", "name", "option"), CALLS)
+def test_every_command_that_is_written_anywhere_can_be_called_so(where: str, name: str, option: str) -> None:
+    assert name in COMMANDS, where
+    known = {each for parameter in options(COMMANDS[name]) for each in (*parameter.opts, *parameter.secondary_opts)}
+    assert not option or option in known, where
+
+
 # Links
 
 
