@@ -21,7 +21,7 @@ import aiohttp
 from cdcd.cli.asking import Declined, Network, Query, Unreachable, Way
 from cdcd.cli.inside import Inside
 from cdcd.cli.options import Where, load_or_exit
-from cdcd.config.model import Config, Server
+from cdcd.config.model import Config, Secret, Server
 from cdcd.errors import PermanentError
 from cdcd.server.auth import make_token
 
@@ -149,7 +149,7 @@ async def reached(where: Where) -> AsyncIterator[Reach]:
     config = load_or_exit(where.config)
     if config.server is not None:
         url = address_of(config.server)
-        async with Network(url, lambda: own_token(config), _pinned(config.server)).opened() as network:
+        async with Network(url, lambda: own_token(config), pinned(config.server)).opened() as network:
             if await _answers(network):
                 yield Reach(network)
                 return
@@ -181,9 +181,14 @@ def address_of(server: Server) -> str:
 
 def own_token(config: Config) -> str:
     """A short-lived token of the configuration's own secret."""
+    return token_of(config, config.token_secrets[0])
+
+
+def token_of(config: Config, secret: Secret) -> str:
+    """The same of this one of its secrets."""
     now = int(time.time())
     claims = {"role": "admin", "sub": user(), "iat": now, "exp": now + TOKEN_TTL}
-    return make_token(config.token_secrets[0], config.project, claims)
+    return make_token(secret, config.project, claims)
 
 
 def user() -> str:
@@ -206,7 +211,7 @@ def _given_token(where: Where) -> Any:
     return lambda: own_token(config)
 
 
-def _pinned(server: Server) -> aiohttp.Fingerprint | bool:
+def pinned(server: Server) -> aiohttp.Fingerprint | bool:
     """This machine's own daemon must show the certificate of the configuration, whatever name that is for."""
     if server.tls is None:
         return True

@@ -15,7 +15,7 @@ from cdcd.server.rules import Rules, compile_rules
 from cdcd.server.serving import Handling, Server
 from cdcd.server.sessions import Sessions
 from cdcd.server.spacecloud import SpaceCloud
-from cdcd.server.v1 import compatible, deliveries, description, explaining, operations, triggers, trying, views
+from cdcd.server.v1 import compatible, deliveries, description, explaining, operations, reload, triggers, trying, views
 from cdcd.server.v1 import events as queue
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
@@ -63,6 +63,7 @@ def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sess
         triggers.routes(admin.triggers, admin.editing),
         trying.routes(admin.trying),
         views.routes(admin, admin.looking, admin.ticking),
+        reload.routes(admin.reloader),
         compatible.routes(space_cloud),
         watching.routes(admin.overview, tokens, admin.config.server),
     ]
