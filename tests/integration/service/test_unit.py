@@ -78,6 +78,15 @@ async def test_a_watchdog_kill_loses_nothing(tmp_path: Path, database: Database)
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'processed'", 20)
             assert {request.event["data"]["doc"]["id"] for request in endpoint.to("/t")} == set(range(1, 21))
             await service.until(lambda: any("WATCHDOG" in told for told in service.told), 10.0)
+            # Another trigger, and then a mistake: the reload of each is over, and told; the second changes nothing.
+            configured(tmp_path, setting, {"t": setting.trigger("/t", table="t"), "u": setting.trigger("/u", table="t")})
+            await service.reload()
+            database.execute("INSERT INTO t VALUES (100)")
+            await endpoint.wait_until(lambda those: bool(those.to("/u")))
+            configured(tmp_path, setting, {"t": {"type": "DB_INSERT", "table": "t", "webhook": "no url"}})
+            await service.reload()
+            status = next(told["STATUS"] for told in reversed(service.told) if "READY" in told)
+            assert "refused" in status
             # A delivery is under way when it is stopped: it ends first.
             gate = endpoint.hold("/t")
             before = len(endpoint.requests)
@@ -89,7 +98,7 @@ async def test_a_watchdog_kill_loses_nothing(tmp_path: Path, database: Database)
             gate.set()
             assert await stopping == 0
             assert any("EXTEND_TIMEOUT_USEC" in told for told in service.told if "STOPPING" in told)
-        await setting.processed(21)
+        await setting.processed(24)
 
 
 async def test_a_start_that_waits_asks_for_time(tmp_path: Path, database: Database) -> None:
