@@ -93,7 +93,7 @@ class Meter:
         self._slices: deque[Counted] = deque(maxlen=KEPT)
         self._each: deque[tuple[float, Mapping[str, Counted]]] = deque(maxlen=KEPT_EACH)
         self._turns_at = 0.0
-        self._turns = 0
+        self._each_at = 0.0
 
     def attempted(
         self, queue: Queue, endpoint: Endpoint, answer: int, seconds: float, latency: float | None, now: float
@@ -114,10 +114,10 @@ class Meter:
     def _turn(self, now: float) -> None:
         self._turns_at = now + SLICE
         self._slices.append(self.counted(now))
-        if self._turns % EACH == 0:
+        if now >= self._each_at:
+            self._each_at = now + EACH * SLICE
             before = self._each[-1][1] if self._each else {}
             self._each.append((now, {queue.name: _kept(queue, now, before) for queue in self._queues.values()}))
-        self._turns += 1
 
     def counted(self, now: float) -> Counted:
         """All triggers together, until now."""
