@@ -23,20 +23,25 @@ def register(app: typer.Typer) -> None:
 def token(
     config: ConfigOption = Path("cdcd.yaml"),
     role: Annotated[
-        str, typer.Option(help="The claim role; admin and operator may do more. Several, with commas between.")
+        str,
+        typer.Option(
+            help="admin, operator, viewer or queue; any other may queue what `allow` allows. Several, with commas between."
+        ),
     ] = "app",
     ttl: Annotated[str, typer.Option(help="How long it is good: 15m, 12h, 90d.")] = "1h",
+    subject: Annotated[str | None, typer.Option(help="Who has it: the claim sub, which is noted with what they do.")] = None,
     claim: Annotated[
         list[str] | None, typer.Option(help="A further claim for `allow`: sub=alice. JSON where it is JSON. May be repeated.")
     ] = None,
 ) -> None:
-    """Print a token (JWT) for the HTTP API, signed with the first of `server.secrets`, else the project's.
+    """Print a token (JWT) for the HTTP API and the console, signed with the first of `server.secrets`, else the project's.
 
-    Whoever has it may queue what `allow` allows until it expires; it cannot be taken back but by changing the secret.
+    Whoever has it may do what its role may until it expires; it cannot be taken back but by changing the secret. admin may everything;
+    operator sees everything, retries, cancels, replays, queues and pauses; viewer sees; queue queues.
 
     Exit codes: 0 printed, 1 a mistake in the configuration, 2 a wrong option.
 
-    Example: `curl -H "Authorization: Bearer $(cdcd token --ttl 5m)" ...`
+    Examples: `cdcd token --role operator --subject alice --ttl 12h`, `curl -H "Authorization: Bearer $(cdcd token --ttl 5m)" ...`
     """
     loaded = load_or_exit(config)
     try:
@@ -45,11 +50,13 @@ def token(
         raise typer.BadParameter(str(error), param_hint="--ttl") from error
     now = int(time.time())
     claims: dict[str, Any] = {"role": role if "," not in role else [one.strip() for one in role.split(",")]}
+    if subject:
+        claims["sub"] = subject
     for each in claim or []:
         name, equals, value = each.partition("=")
         if not equals or not name:
             raise typer.BadParameter("write it as NAME=VALUE", param_hint="--claim")
-        if name in _OURS:
+        if name in _OURS or (name == "sub" and subject):
             raise typer.BadParameter(f"{name} is set by cdcd itself", param_hint="--claim")
         try:
             claims[name] = json.loads(value)

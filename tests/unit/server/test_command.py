@@ -28,7 +28,7 @@ def run(path: Path, *arguments: str) -> Any:
 
 def test_a_token_is_good_for_the_api(tmp_path: Path) -> None:
     path = written(tmp_path)
-    made = run(path, "--role", "admin, shop", "--ttl", "5m", "--claim", "sub=alice", "--claim", "level=3")
+    made = run(path, "--role", "admin, shop", "--ttl", "5m", "--subject", "alice", "--claim", "level=3")
     assert made.exit_code == 0, made.output
     claims = Tokens(load(path, {}).secrets, "shop", SystemClock()).claims(f"Bearer {made.stdout.strip()}")
     assert {name: claims[name] for name in ("role", "sub", "level", "aud")} == {
