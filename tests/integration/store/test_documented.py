@@ -2,14 +2,12 @@
 
 import re
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cdcd.event import Status
-from cdcd.store.pending import Backlog
 from tests.integration.store.shop import SCHEMA, Shop, delivery, final, shop, staged
 from tests.postgres import Database
 
@@ -82,28 +80,6 @@ async def test_the_queries_find_something(database: Database, text: str) -> None
         it.execute("INSERT INTO positions (source, settled, recorded, identity) VALUES ('main', 42, 42, '{\"slot\": \"s\"}')")
         text = re.sub(r"'[0-9a-f]{8}-[0-9a-f-]{27}'", f"'{ids['good']}'", text)
         assert it.rows(text)
-
-
-async def test_what_failed_is_delivered_again_in_order(database: Database) -> None:
-    async with shop(database) as it:
-        ids = await filled(it)
-    it.execute(statement("WITH again"))
-    backlog = Backlog(database.dsn, SCHEMA)
-    claim = await backlog.claim("ledger", [], 100, 1 << 20, time.time() + 1)
-    await backlog.close()
-    assert [each.id for each in claim.deliveries if each.id in {ids["first"], ids["second"]}] == [ids["first"], ids["second"]]
-    assert {each.id for each in claim.deliveries} == {ids["first"], ids["second"], ids["other"]}  # the rest is not due
-    assert {(each.attempts, each.error, each.event.type) for each in claim.deliveries} == {(1, "", "DB_INSERT")}
-    assert it.rows("SELECT count(*) FROM event_logs WHERE status = 'failed'") == [(0,)]
-
-
-async def test_what_waits_is_cancelled(database: Database) -> None:
-    async with shop(database) as it:
-        ids = await filled(it)
-    it.execute(statement("WITH gone"))
-    cancelled = it.rows("SELECT id FROM event_logs WHERE status = 'cancelled'")
-    assert {each for (each,) in cancelled} == {uuid.UUID(ids["waits"]), uuid.UUID(ids["behind"])}
-    assert it.rows("SELECT count(*) FROM pending") == [(0,)]
 
 
 async def test_a_viewer_may_read_and_nothing_else(database: Database) -> None:
