@@ -105,7 +105,7 @@ async def look(
         if seen is not None:
             result.judgements[kind] = tuple(judge(trigger, seen, scene) for trigger in mine)
     if "DB_UPDATE" in result.judgements and asked.old is None:
-        result.unknown.append("the row as it was before an update: give it with --old, or judge what the event log has of it")
+        result.unknown.append("the row as it was before an update (it can be given)")
     if asked.key:
         page = await deliveries.list(Filter(key=asked.key, source=database.name), limit=RECENT * 4)
         here = [found for found in page.items if found.subject in (result.table, f"{result.table}/{asked.key}")]
@@ -246,6 +246,8 @@ async def _changes(
         raise Unfit(
             f"the key of {info.full_name} is {', '.join(names)}, and that is none: {str(error).splitlines()[0]}"
         ) from error
+    except psycopg.errors.InsufficientPrivilege as error:  # nor need it: capturing wants no right to read
+        raise Unfit(f"cdcd's role may not read {info.full_name}; give the row itself as JSON (--row)") from error
     found = cursor.pgresult
     assert found is not None
     result.there = found.ntuples > 0

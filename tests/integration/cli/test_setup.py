@@ -79,6 +79,8 @@ async def test_the_printed_sql_is_all_that_a_role_with_replication_alone_needs(d
         async with Daemon(config) as daemon:
             assert not daemon.find("publication.changed")
         assert cdcd("status", "-c", config).code == 0
+        explained = cdcd("explain", "--table", "public.users", "--key", "1", "-c", config)
+        assert "cdcd's role may not read public.users; give the row itself as JSON (--row)" in explained.err
         removed = cdcd("teardown", "--yes", "-c", config)
         assert removed.code == 1  # its store and its slot are gone, the publications are somebody else's
         assert "let whoever owns it run what `cdcd teardown --print` shows" in removed.err
