@@ -12,6 +12,13 @@ from cdcd.event import Status
 ACTIONS = ("retry", "cancel", "replay")
 FASTEST = 10_000.0  # deliveries a second
 
+_SENSIBLE = {
+    "retry": (Status.FAILED, Status.CANCELLED, Status.STAGED),
+    "cancel": (Status.STAGED,),
+    "replay": (Status.PROCESSED, Status.FAILED, Status.CANCELLED),
+}
+"""What each action is meant for when no status is given."""
+
 
 @dataclass(slots=True, frozen=True)
 class Order:
@@ -45,13 +52,20 @@ class Order:
             raise Unfit("rate is for retry and replay: a cancel sends nothing")
         if self.action != "replay" and (self.to or self.today):
             raise Unfit("to and today are for replay")
+        if self.action == "cancel" and self.wanted.status and Status.STAGED not in self.wanted.status:
+            raise Unfit("only what is staged can be cancelled")
         if self.to:
             check_url(self.to)
 
-    def until(self, moment: float) -> "Order":
-        """The same, leaving out what happens after `moment`, so that it has an end."""
+    def bounded(self, moment: float) -> "Order":
+        """The same, leaving out what happens after `moment`, so that it has an end, and statuses for which there is nothing to be done, so
+        that nobody reads them."""
         until = moment if self.wanted.until is None else min(moment, self.wanted.until)
-        return replace(self, wanted=replace(self.wanted, until=until))
+        sensible = _SENSIBLE[self.action]
+        status = self.wanted.status or sensible
+        if self.action == "cancel":
+            status = tuple(one for one in status if one in sensible)
+        return replace(self, wanted=replace(self.wanted, until=until, status=status))
 
 
 def check_url(url: str) -> None:

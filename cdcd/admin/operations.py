@@ -202,7 +202,7 @@ class Operations:
 
     def _checked(self, order: Order) -> Order:
         order.check()
-        return order.until(self._clock.now())
+        return order.bounded(self._clock.now())
 
     async def stop_one(self, identity: str, who: str) -> Operation:
         """Stop an operation where it is; what it has done stays done."""

@@ -44,6 +44,7 @@ def test_an_order_comes_back_from_the_store(wanted: Filter, rate: float | None, 
         Order("cancel", Filter(), rate=1.0),
         Order("retry", Filter(), to="http://a/"),
         Order("cancel", Filter(), today=True),
+        Order("cancel", Filter(status=(Status.FAILED,))),
         Order("replay", Filter(), to="a"),
         Order("replay", Filter(since=2.0, until=2.0)),
         Order("replay", Filter(since=math.nan)),
@@ -57,8 +58,17 @@ def test_what_cannot_be_meant(order: Order) -> None:
 
 
 def test_what_happens_later_is_not_meant() -> None:
-    assert Order("retry", Filter()).until(5.0).wanted.until == 5.0
-    assert Order("retry", Filter(until=3.0)).until(5.0).wanted.until == 3.0
+    assert Order("retry", Filter()).bounded(5.0).wanted.until == 5.0
+    assert Order("retry", Filter(until=3.0)).bounded(5.0).wanted.until == 3.0
+
+
+def test_what_there_is_nothing_to_be_done_for_is_not_read() -> None:
+    assert Order("cancel", Filter()).bounded(5.0).wanted.status == (Status.STAGED,)
+    both = Filter(status=(Status.FAILED, Status.STAGED))
+    assert Order("cancel", both).bounded(5.0).wanted.status == (Status.STAGED,)
+    assert Status.PROCESSED not in Order("retry", Filter()).bounded(5.0).wanted.status
+    assert Order("retry", Filter(status=(Status.PROCESSED,))).bounded(5.0).wanted.status == (Status.PROCESSED,)
+    assert Status.STAGED not in Order("replay", Filter()).bounded(5.0).wanted.status
 
 
 def test_urls() -> None:
