@@ -13,6 +13,7 @@ import typer.main
 import cdcd
 from cdcd import errors
 from cdcd.cli.main import app, load_all
+from tests.unit.server.every import GROUPS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -135,6 +136,15 @@ def test_every_log_event_is_described(level: str, event: str) -> None:
 def test_no_log_event_is_described_that_does_not_exist() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \|", section(page("operations.md"), "What the log says"), re.MULTILINE)
     assert set(rows) == {event for _, event in logged()}
+
+
+# The API
+
+
+@pytest.mark.parametrize("path", sorted({route.path for group in GROUPS for route in group.routes if route.path.startswith("/v1/")}))
+def test_every_route_of_the_api_is_on_a_page(path: str) -> None:
+    shown = re.sub(r"\\\{\w+\\\}", r"[{<]?\\w+[}>]?", re.escape(path))
+    assert any(re.search(shown, page(name)) for name in ("api.md", "queue.md", "metrics.md")), path
 
 
 # The index
