@@ -15,7 +15,7 @@ Schema = dict[str, Any]
 
 TIME: Schema = {"type": "string", "format": "date-time", "examples": ["2026-11-23T18:00:00Z"]}
 WORDS = {
-    "400": "The body or a parameter cannot be read.",
+    "400": "The request, its body or a parameter cannot be read.",
     "401": "There is no token, or it is not good.",
     "403": "The token may not do this.",
     "404": "There is no such thing.",
@@ -77,8 +77,8 @@ def operation(
     errors: Sequence[int] = (),
     description: str = "",
 ) -> Schema:
-    """What a route does. `errors` are the codes of problems beyond those that every route of its kind has (401, 403, 429; with a body
-    400, 408, 413, 415, 422, 503)."""
+    """What a route does. `errors` are the codes of problems beyond those that every route of its kind has (400, 401, 403, 422, 429, 503;
+    with a body 408, 413, 415)."""
     return {
         "operationId": identity,
         "summary": summary,
@@ -143,9 +143,9 @@ def document(groups: Iterable[Group], version: str) -> Schema:
 
 
 def _described(route: Route, found: Schema) -> Schema:
-    codes = {401, 403, 429} if not route.open else set()
+    codes = {400, 401, 403, 422, 429, 503} if not route.open else set()
     if route.body:
-        codes |= {400, 408, 413, 415, 422, 503}
+        codes |= {408, 413, 415}
     responses = dict(found["responses"])
     for code in sorted(codes | {int(code) for code, told in responses.items() if not told}):
         responses[str(code)] = answer(WORDS[str(code)], ref(route.form.schema), route.form.kind)

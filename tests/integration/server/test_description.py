@@ -22,11 +22,12 @@ async def test_every_answer_is_described(tmp_path: Path, database: Database) -> 
         setting = Setting(tmp_path, database, endpoint)
         triggers = {"paid": trigger(setting, "ORDER_PAID", order="none")}
         events = {"ORDER_SHIPPED": {"schema": {"type": "object", "required": ["id"]}, "allow": "payload.id > 3"}}
-        async with api(setting, triggers, events=events) as client:
+        (tmp_path / "triggers").mkdir()
+        async with api(setting, triggers, events=events, include="triggers/*.yaml") as client:
             command = [
                 *(sys.executable, "-W", "ignore", "-m", "schemathesis.cli", "run", f"{client.url}/v1/openapi.json"),
                 *("--header", f"Authorization: Bearer {token(role='admin', aud=f'cdcd/{setting.project}')}"),
-                *("--checks", CHECKS, "--max-examples", "10", "--seed", "1", "--workers", "1", "--no-color"),
+                *("--checks", CHECKS, "--max-examples", "6", "--seed", "1", "--workers", "1", "--no-color"),
                 *("--request-timeout", "10", "--phases", "examples,coverage,fuzzing"),
             ]
             (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.project" = "{setting.project}"\n')
