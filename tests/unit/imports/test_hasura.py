@@ -146,3 +146,37 @@ def test_an_include_that_holds_itself_says_so(tmp_path: Path) -> None:
     (tmp_path / "tables.yaml").write_text('- "!include tables.yaml"\n')
     with pytest.raises(ConfigError, match="includes itself"):
         hasura_metadata(tmp_path)
+
+
+def test_a_transform_of_version_1(tmp_path: Path) -> None:
+    """In the shape of Hasura's own example of a REST connector."""
+    trigger = {
+        "name": "insert_trigger_on_users",
+        "definition": {"insert": {"columns": "*"}},
+        "webhook": "https://api.somedomain.test",
+        "headers": [{"name": "Authorization", "value": "bearer xxxx"}],
+        "request_transform": {
+            "template_engine": "Kriti",
+            "method": "POST",
+            "url": "{{$base_url}}/api/v3/endpoint",
+            "query_params": {"query_param": "xxxxx"},
+            "content_type": "application/json",
+            "body": '{\n  "table": {"name": {{$body.table.name}}},\n  "To": {"username": {{ $body.event.data.new?.name }}, '
+            '"by": {{$body["trigger"]["name"]}}}\n}',
+        },
+    }
+    text = json.dumps(
+        {
+            "sources": [
+                {"name": "default", "tables": [{"table": {"name": "users", "schema": "public"}, "event_triggers": [trigger]}]}
+            ]
+        }
+    )
+    found = hasura.translate(read("m.json", text)[0])
+    options = found.triggers["insert_trigger_on_users"].options
+    assert options["webhook"]["url"] == "https://api.somedomain.test/api/v3/endpoint?query_param=xxxxx"
+    assert options["payload"] == {
+        "table": {"name": "${ event.table }"},
+        "To": {"username": "${ new.name }", "by": "insert_trigger_on_users"},
+    }
+    assert loaded(found, tmp_path).triggers["insert_trigger_on_users"].enabled
