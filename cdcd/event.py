@@ -14,6 +14,10 @@ from enum import StrEnum
 from typing import Protocol
 
 
+REPLAY_OF = "cdcdreplayof"
+"""The extension of the CloudEvent of a replay: the id of the delivery that it repeats."""
+
+
 class Status(StrEnum):
     """The state of a delivery in `event_logs`. `staged` is the only one that is not final."""
 

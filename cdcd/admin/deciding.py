@@ -12,12 +12,12 @@ from cdcd.admin.hands import Hands
 from cdcd.admin.lanes import put_in_lane, wanted_today
 from cdcd.config.model import Kind
 from cdcd.delivery.steering import Change
-from cdcd.event import Delivery, Event, Status
+from cdcd.event import REPLAY_OF, Delivery, Event, Status
 from cdcd.store.operations import Subject
 from cdcd.triggers.ids import replay_id
 
-REPLAY_OF, OPERATION = "cdcdreplayof", "cdcdoperation"
-"""Extensions of the CloudEvent of a replay: the id of the delivery that it repeats, and of the operation that asked for it."""
+OPERATION = "cdcdoperation"
+"""The extension of the CloudEvent of a replay: the operation that asked for it."""
 
 BEHIND = "it waits behind others of its lane, which go first"
 WAS_DELIVERED = "it was delivered; ask for `processed` to send it again"

@@ -20,7 +20,7 @@ from cdcd.delivery.circuit import State
 from cdcd.delivery.lanes import MOST_LANES, lanes_of
 from cdcd.delivery.meter import REFUSED, Meter
 from cdcd.delivery.queues import NOWHERE, Endpoint, Queue, Stored, Usage
-from cdcd.event import Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
+from cdcd.event import REPLAY_OF, Attempt, Delivered, Delivery, GiveUp, Outcome, Record, Retry, Status
 
 
 class Dispatcher:
@@ -230,7 +230,7 @@ class Dispatcher:
         endpoint.in_flight -= 1
         self.in_flight -= 1
         delivery.attempts += 1
-        latency = None if attempt.error else max(0.0, attempt.started_at + attempt.duration - delivery.event.time / 1e6)
+        latency = None if attempt.error else max(0.0, attempt.started_at + attempt.duration - _happened(delivery))
         answer = REFUSED if attempt.refused else attempt.status // 100
         self.meter.attempted(queue, endpoint, answer, attempt.duration, latency, now)
         opened = False
@@ -463,3 +463,10 @@ class Dispatcher:
         if delivery.holds:
             self._release(queue, delivery)
         return queue
+
+
+def _happened(delivery: Delivery) -> float:
+    """Since when it is to be delivered, wall-clock seconds: the event's time, or when an operator asked for it (again)."""
+    if delivery.since and (delivery.earlier or REPLAY_OF in (delivery.event.extensions or ())):
+        return delivery.since
+    return delivery.event.time / 1e6
