@@ -22,7 +22,7 @@ async def test_a_trigger_from_the_form_to_its_webhook(tmp_path: Path, database: 
         (tmp_path / "triggers").mkdir()
         daily = trigger(setting, "SCHEDULE", path="/daily", schedule="0 0 1 1 *")
         async with api(setting, {"paid": trigger(setting, "PAID"), "daily": daily}, include="triggers/*.yaml") as client:
-            written = {"type": "DB_INSERT", "table": "orders", "when": "new.total > 10.0"}
+            written: dict[str, Any] = {"type": "DB_INSERT", "table": "orders", "when": "new.total > 10.0"}
             written |= {"webhook": {"url": endpoint.url("/orders"), "headers": {"X-Key": "secret-of-the-shop"}}}
 
             # Judged before it is written
@@ -130,3 +130,50 @@ async def test_a_trigger_from_the_form_to_its_webhook(tmp_path: Path, database: 
             assert (await client.ask("POST", "/v1/reload", role="admin")).json["changed"] == []
             assert client.daemon.find("server.failed") == []
             assert "secret-of-the-shop" not in json.dumps(client.daemon.logs)
+
+
+async def test_how_triggers_stand(tmp_path: Path, database: Database) -> None:
+    async with Endpoint() as endpoint, Endpoint() as down:
+        endpoint.always(Answer())
+        down.always(Answer(status=500))
+        setting = Setting(tmp_path, database, endpoint)
+        (tmp_path / "triggers").mkdir()
+        triggers = {
+            "paused": trigger(setting, "PAID"),
+            "off": trigger(setting, "PAID", enabled=False),
+            "well": trigger(setting, "PAID"),
+        }
+        async with api(setting, triggers, include="triggers/*.yaml") as client:
+            hook = {"url": down.url("/down"), "timeout": "1s"}
+            lost = {
+                "type": "PAID",
+                "webhook": hook,
+                "retries": {"max": 100, "first": "50ms", "backoff": "fixed"},
+                "order": "none",
+            }
+            assert (await put(client, "lost", {"definition": lost})).status == 201
+            assert (await client.ask("POST", "/v1/triggers/paused/pause", role="operator")).status == 200
+            events = [{"type": "PAID", "data": {"id": number}} for number in range(12)]
+            assert (await client.post("/v1/events", events)).status == 202
+
+            async def states() -> dict[str, Any]:
+                found = (await client.ask("GET", "/v1/triggers", role="viewer")).json["triggers"]
+                return {each["name"]: each for each in found}
+
+            await down.wait_until(lambda each: len(each.to("/down")) >= 12)
+            await endpoint.wait_for(12)
+            await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'processed'", 12)
+            now = await states()
+            stand = {name: (each["state"], each["backlog"]) for name, each in now.items()}
+            assert stand == {
+                "paused": ("paused", 12),
+                "off": ("disabled", 0),
+                "well": ("active", 0),
+                "lost": ("circuit_open", 12),
+            }
+            assert now["paused"]["pausedSince"] is not None
+            assert (now["well"]["success"], now["well"]["delivered"], now["well"]["latency"]["count"]) == (1.0, 12, 12)
+            assert "answered 500" in now["lost"]["lastError"]
+            assert (await client.ask("DELETE", "/v1/triggers/lost", role="admin", If_Match="*")).status == 200
+            gone = (await client.ask("GET", "/v1/triggers/lost", role="viewer")).json
+            assert (gone["state"], gone["backlog"]) == ("gone", 12)
