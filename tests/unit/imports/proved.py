@@ -1,7 +1,6 @@
 """What an import wrote, loaded as a user would load it."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,3 @@ def _databases(parts: dict[str, Any]) -> set[str]:
 
 def remarks(found: Found, trigger: str) -> list[str]:
     return [str(remark) for remark in found.remarks if remark.trigger == trigger]
-
-
-Rename = Callable[[str], str]
