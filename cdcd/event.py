@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-
 REPLAY_OF = "cdcdreplayof"
 """The extension of the CloudEvent of a replay: the id of the delivery that it repeats."""
 

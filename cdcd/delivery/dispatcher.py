@@ -105,8 +105,10 @@ class Dispatcher:
         if delivery.error:
             return [self._failed_unsent(queue, delivery)]
         endpoint = queue.endpoint
-        if (self.paused and queue.name in self.paused) or queue.backlog.holds(delivery) or (
-            endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now))
+        if (
+            (self.paused and queue.name in self.paused)
+            or queue.backlog.holds(delivery)
+            or (endpoint.circuit.state is not State.CLOSED and (queue.backlog.count or not endpoint.circuit.ready(now)))
         ):
             return [*self._stage_live(queue, lanes_of(delivery)), self._stage(queue, delivery)]
         queue.live += 1
@@ -135,7 +137,11 @@ class Dispatcher:
         One that cannot be sent (its event is gone) is final at once.
         """
         queue = self.queues[delivery.trigger]
-        if queue.name in self.paused or not queue.endpoint.circuit.ready(now) or not queue.moved.isdisjoint(self._keys(delivery)):
+        if (
+            queue.name in self.paused
+            or not queue.endpoint.circuit.ready(now)
+            or not queue.moved.isdisjoint(self._keys(delivery))
+        ):
             queue.moved.update(self._keys(delivery))  # nor may anything behind it pass
             self.unclaimed.add(queue.name)
             return []

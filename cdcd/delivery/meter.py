@@ -151,11 +151,7 @@ class Meter:
     def slices(self, now: float) -> list[Counted]:
         """What was counted in each slice of the last ten minutes in which something ended, the oldest first; `at` is its beginning."""
         kept = [*self._slices, self.counted(now)]
-        return [
-            Counted(first.at, *_difference(first, second))
-            for first, second in pairwise(kept)
-            if second.at > first.at
-        ]
+        return [Counted(first.at, *_difference(first, second)) for first, second in pairwise(kept) if second.at > first.at]
 
 
 def added(histograms: Iterable[Sequence[int]]) -> list[int]:
