@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, changelog, console, files, isolation, latency, memory, queue, schedule, throughput
+from benchmarks import capture, changelog, console, files, isolation, latency, memory, operating, queue, schedule, throughput
 from benchmarks.harness import Figure, Server
 
 ALL: dict[str, Callable[..., list[Figure]]] = {
@@ -27,6 +27,7 @@ ALL: dict[str, Callable[..., list[Figure]]] = {
     "files": files.run,
     "queue": queue.run,
     "console": console.run,
+    "operating": operating.run,
 }
 
 

@@ -24,9 +24,9 @@ _SENSIBLE = {
 class Order:
     """`action`: retry, cancel or replay all that `wanted` selects, oldest first (cancel: newest first).
 
-    `rate` bounds how many a second are tried again or replayed; None: as fast as they are taken. Of a replay: `to` is another URL than that
-    of their triggers, and `today` leaves out those for which their trigger, as it is now, would not fire. What is a replay itself is not
-    replayed, but for a `single` one that is meant by its id.
+    `rate` bounds how many a second are tried again or replayed; None: as many as hardly disturb what happens meanwhile. Of a replay:
+    `to` is another URL than that of their triggers, and `today` leaves out those for which their trigger, as it is now, would not
+    fire. What is a replay itself is not replayed, but for a `single` one that is meant by its id.
     """
 
     action: str

@@ -19,6 +19,8 @@ from cdcd.triggers.trigger import Trigger
 class Hands(Protocol):
     """See `cdcd.delivery.steering.Steering`, which is one."""
 
+    usual_rate: float | None
+
     def trigger(self, name: str) -> Trigger | None: ...
     def backlog(self, trigger: str) -> int: ...
     def again(self, delivery: Delivery, why: str) -> Change: ...
@@ -32,6 +34,8 @@ class Hands(Protocol):
 
 class Offline:
     """For the command line while no daemon runs. `start` raises StoreUnavailable when somebody owns the store, and StoreRefused."""
+
+    usual_rate: float | None = None  # nobody sends
 
     def __init__(self, dsn: str, schema: str, project: str, triggers: Iterable[Trigger], clock: Clock) -> None:
         self._triggers: Mapping[str, Trigger] = {trigger.name: trigger for trigger in triggers if trigger.config.enabled}

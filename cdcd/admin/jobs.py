@@ -48,6 +48,13 @@ class Job:
     _put: set[str] = field(default_factory=set)
     _trouble: str = ""
 
+    @property
+    def _rate(self) -> float | None:
+        """Deliveries a second; None: no bound, since none is put into the backlog."""
+        if self.order.action == "cancel" or (self.order.to and self.order.rate is None):
+            return None
+        return self.order.rate or self.hands.usual_rate
+
     async def run(self) -> None:
         """To the end, or until `stopping` is set. Raises StoreUnavailable: call it again."""
         async with Elsewhere(self.order.to, self.senders) as elsewhere:
@@ -62,8 +69,8 @@ class Job:
         newest = self.order.newest_first
         cursor = known_ids([self.operation.reached])[0] if self.operation.reached else None
         size = PART if not self.order.to else 2 * AT_A_TIME
-        if self.order.rate is not None:
-            size = max(1, min(size, int(self.order.rate / 4)))
+        if self._rate is not None:
+            size = max(1, min(size, int(self._rate / 4)))
         while not self.stopping.is_set():
             stretch = await self.finder.find(self.order.wanted, size, cursor=cursor, newest=newest, seconds=LOOKING)
             began = self.clock.monotonic()
@@ -78,8 +85,8 @@ class Job:
 
     async def _pace(self, count: int, began: float) -> None:
         """As fast as is asked for, and no faster than what was put into the backlog leaves it."""
-        if self.order.rate is not None and count:
-            await self._sleep(began + count / self.order.rate - self.clock.monotonic())
+        if self._rate is not None and count:
+            await self._sleep(began + count / self._rate - self.clock.monotonic())
         for trigger in self._put:
             while not self.stopping.is_set() and (behind := self.hands.backlog(trigger)) > self._base[trigger] + AHEAD:
                 self._remark(f"waits for the backlog of {trigger}: {behind} deliveries")

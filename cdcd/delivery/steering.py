@@ -28,7 +28,10 @@ class Change:
 
 
 class Steering:
-    """See the module."""
+    """See the module. `usual_rate`: deliveries a second that are put into the backlog when nobody says how many, so that what happens
+    meanwhile hardly waits for them."""
+
+    usual_rate: float | None = 500.0
 
     def __init__(self, engine: Engine, recorder: Recorder, clock: Clock) -> None:
         self._engine = engine

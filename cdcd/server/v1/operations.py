@@ -43,7 +43,12 @@ _ORDER = object_(
     {
         "action": {"type": "string", "enum": list(ACTIONS)},
         "filter": FILTER,
-        "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": FASTEST, "description": "Deliveries a second, at most."},
+        "rate": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": FASTEST,
+            "description": "Deliveries a second, at most. Left out: 500.",
+        },
         "to": {"type": "string", "maxLength": 2000, "description": "Replay to this URL instead of the trigger's."},
         "today": {"type": "boolean", "description": "Leave out what the trigger, as it is now, would not fire for."},
         "dryRun": {"type": "boolean", "description": "Do nothing; tell what would be done."},
