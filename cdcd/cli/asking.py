@@ -46,6 +46,8 @@ class Way(Protocol):
 
     words: str
     """Where it is, for people."""
+    direct: bool
+    """Whether this process is all there is: nobody goes on with what it leaves."""
 
     async def ask(
         self, method: str, path: str, query: Query = (), body: object = None, headers: Mapping[str, str] | None = None
@@ -56,6 +58,8 @@ class Way(Protocol):
 
 class Network:
     """The API of a daemon."""
+
+    direct = False
 
     def __init__(self, url: str, token: Callable[[], str], tls: "ssl.SSLContext | aiohttp.Fingerprint | bool" = True) -> None:
         """`token` makes the token of each request anew: one that is short-lived must outlive long work."""

@@ -175,7 +175,7 @@ def _show(one: Body) -> None:
             )
             for each in one["history"]
         )
-        show_table(out, ("try", "at", "status", "took", "what the endpoint said"), rows)
+        show_table(out, ("try", "at", "status", "took", "what the endpoint said"), rows, whole=("try", "at", "status", "took"))
     print()
     if one["data"] is None:
         print("(its data could not be kept)")

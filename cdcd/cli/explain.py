@@ -111,7 +111,7 @@ def _delivery(out: Console, found: Body, every: bool) -> None:
         judgement = found["judgement"]
         if not judgement["fires"] or judgement["problem"]:
             _line(out, Text(f"As the trigger is now, this would be otherwise: {judgement['why']}", "yellow"))
-        show_checks(out, judgement, every=True)
+        show_checks(out, judgement)
     if found["causes"] or found["origin"]:
         _heading(out, "What it comes from")
         if found["origin"]:
@@ -142,7 +142,7 @@ def _row(out: Console, found: Body, every: bool) -> None:
             fires = judgement["fires"]
             verdict = ("fires, and fails" if judgement["problem"] else "fires") if fires else "does not fire"
             _line(out, Text.assemble(mark(fires), " ", (judgement["trigger"], "bold"), f" {verdict}"))
-            show_checks(out, judgement, every=every, only_no=not fires)
+            show_checks(out, judgement, of_interest=not every)
         left = len(judged["triggers"]) - len(near)
         if left:
             others = f"{left} other trigger{'s are' if left > 1 else ' is'} about other tables (--all shows {'them' if left > 1 else 'it'})"
@@ -160,10 +160,10 @@ def _near(judgement: Body) -> bool:
     return all(check["holds"] for check in judgement["checks"] if check["name"] in ("source", "table", "path"))
 
 
-def show_checks(out: Console, judgement: Body, *, every: bool, only_no: bool = False) -> None:
-    """What was looked at; with `only_no` what did not say yes."""
+def show_checks(out: Console, judgement: Body, *, of_interest: bool = False) -> None:
+    """What was looked at; `of_interest`: what did not say yes, and conditions."""
     for check in judgement["checks"]:
-        if only_no and check["holds"] and not every:
+        if of_interest and check["holds"] and check["name"] not in ("columns", "when"):
             continue
         _line(out, Text.assemble("    ", mark(check["holds"]), f" {check['name']}: ", check["words"]))
         if check["condition"] is not None and check["condition"]["parts"]:
@@ -178,7 +178,8 @@ def _parts(out: Console, condition: Body, indent: str) -> None:
         values = ", ".join(f"{name} = {orjson.dumps(value).decode()}" for name, value in part["values"].items())
         seen = f"   {values}" if values and not part["parts"] else ""
         wrong = f"   {part['error']}" if part["error"] and not part["parts"] else ""
-        _line(out, Text.assemble(indent, mark(part["holds"]), f" {joint} {part['text']}", (seen, "dim"), (wrong, "red")))
+        text = f"({part['text']})" if part["parts"] else part["text"]
+        _line(out, Text.assemble(indent, mark(part["holds"]), f" {joint} {text}", (seen, "dim"), (wrong, "red")))
         if part["parts"]:
             _parts(out, part, indent + "     ")
 

@@ -60,6 +60,7 @@ class Inside:
     """See the module. `who` is told where changes are noted; `unowned` is the advice when a daemon has the store."""
 
     words = "the event store"
+    direct = True
 
     def __init__(self, config: Config, who: str, unowned: str) -> None:
         self._config = config

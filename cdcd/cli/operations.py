@@ -58,7 +58,9 @@ def list_(
             )
             for each in found["operations"]
         )
-        show_table(out, ("id", "begun", "action", "state", "done", "who", "of"), rows, whole=("id",))
+        show_table(
+            out, ("id", "begun", "action", "state", "done", "who", "of"), rows, whole=("id", "begun", "action", "state", "done")
+        )
         if out.is_terminal and not found["operations"]:
             print("There are none.")
         return DONE

@@ -61,15 +61,20 @@ def missing_hint(path: Path) -> str:
     return "" if path.exists() else "name the configuration file with -c FILE, or in the environment variable CDCD_CONFIG"
 
 
-def load_or_exit(path: Path) -> "Config":
-    """The valid configuration, expressions included; otherwise every mistake on stderr, and exit 1."""
+def load_or_exit(path: Path, *, expressions: bool = True) -> "Config":
+    """The valid configuration, `expressions` included; otherwise every mistake on stderr, and exit 1. Whoever only asks a daemon needs
+    them not."""
     from cdcd.config import load
     from cdcd.errors import ConfigError
-    from cdcd.server import rules
-    from cdcd.triggers.trigger import mistakes_of
 
     try:
-        config = load(path, os.environ, mistakes_of, rules.mistakes_of)
+        if expressions:
+            from cdcd.server import rules
+            from cdcd.triggers.trigger import mistakes_of
+
+            config = load(path, os.environ, mistakes_of, rules.mistakes_of)
+        else:
+            config = load(path, os.environ)
     except ConfigError as error:
         for mistake in error.mistakes:
             print(mistake, file=sys.stderr)

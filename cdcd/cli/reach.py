@@ -13,17 +13,17 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
 
 from cdcd.cli.asking import Declined, Network, Query, Unreachable, Way
-from cdcd.cli.inside import Inside
 from cdcd.cli.options import Where, load_or_exit
-from cdcd.config.model import Config, Secret, Server
 from cdcd.errors import PermanentError
-from cdcd.server.auth import make_token
+
+if TYPE_CHECKING:
+    from cdcd.config.model import Config, Secret, Server
 
 TOKEN_TTL = 60  # seconds
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where to ask one that listens there
@@ -40,7 +40,7 @@ class Reach:
     @property
     def direct(self) -> bool:
         """Whether this process is all there is: nobody goes on with what it leaves."""
-        return isinstance(self._way, Inside)
+        return self._way.direct
 
     @property
     def words(self) -> str:
@@ -146,7 +146,7 @@ async def reached(where: Where) -> AsyncIterator[Reach]:
         async with Network(where.url, _given_token(where)).opened() as network:
             yield Reach(network)
         return
-    config = load_or_exit(where.config)
+    config = load_or_exit(where.config, expressions=False)
     if config.server is not None:
         url = address_of(config.server)
         async with Network(url, lambda: own_token(config), pinned(config.server)).opened() as network:
@@ -156,7 +156,9 @@ async def reached(where: Where) -> AsyncIterator[Reach]:
         advice = f"cdcd runs, and its API at {url} does not answer: look at its log, or stop it"
     else:
         advice = "let the daemon that runs be asked: give it `server: {listen: 127.0.0.1:4122}` and restart it; or stop it"
-    async with Inside(config, user(), advice).opened() as inside:
+    from cdcd.cli.inside import Inside  # it takes long to import, and where a daemon answers nobody needs it
+
+    async with Inside(load_or_exit(where.config), user(), advice).opened() as inside:
         if sys.stderr.isatty() and not where.quiet:
             print("(no daemon answers: asking the event store itself)", file=sys.stderr)
         yield Reach(inside)
@@ -173,19 +175,21 @@ async def _answers(network: Network) -> bool:
     return True
 
 
-def address_of(server: Server) -> str:
+def address_of(server: "Server") -> str:
     """Where this machine asks a daemon that listens there."""
     host = EVERYWHERE.get(server.host, server.host)
     return f"{'https' if server.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
-def own_token(config: Config) -> str:
+def own_token(config: "Config") -> str:
     """A short-lived token of the configuration's own secret."""
     return token_of(config, config.token_secrets[0])
 
 
-def token_of(config: Config, secret: Secret) -> str:
+def token_of(config: "Config", secret: "Secret") -> str:
     """The same of this one of its secrets."""
+    from cdcd.server.auth import make_token
+
     now = int(time.time())
     claims = {"role": "admin", "sub": user(), "iat": now, "exp": now + TOKEN_TTL}
     return make_token(secret, config.project, claims)
@@ -207,11 +211,11 @@ def _given_token(where: Where) -> Any:
             "there is no token for that URL",
             hint="give one that `cdcd token --role operator` made there: --token, or CDCD_TOKEN",
         )
-    config = load_or_exit(where.config)
+    config = load_or_exit(where.config, expressions=False)
     return lambda: own_token(config)
 
 
-def pinned(server: Server) -> aiohttp.Fingerprint | bool:
+def pinned(server: "Server") -> aiohttp.Fingerprint | bool:
     """This machine's own daemon must show the certificate of the configuration, whatever name that is for."""
     if server.tls is None:
         return True

@@ -19,6 +19,7 @@ STYLES = {
     "done": ("✓", "green"),
     "stopped": ("–", "dim"),
 }
+WIDEST = 36  # columns of what is never cut: an id
 Body = dict[str, Any]
 Cell = str | Text
 
@@ -40,17 +41,18 @@ def mark(good: bool | None) -> Text:
 
 
 def show_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, whole: Sequence[str] = ()) -> None:
-    """Rows; `whole` are columns that are never cut or wrapped. Piped: one line each, no heading."""
+    """Rows; the columns `whole` are not cut for the others. Piped: one line each, no heading."""
     if not out.is_terminal:
         for row in rows:
             print("\t".join(" ".join(str(cell).split()) for cell in row))
         return
+    cells = [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
-    for column in columns:
-        table.add_column(
-            column, no_wrap=True, overflow="ellipsis", min_width=None if column not in whole else 36 if column == "id" else None
-        )
-    for row in rows:
+    for place, column in enumerate(columns):
+        widest = max((row[place].cell_len for row in cells), default=0)
+        least = max(len(column), min(widest, WIDEST)) if column in whole else None
+        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=least)
+    for row in cells:
         table.add_row(*row)
     out.print(table)
 
@@ -68,7 +70,9 @@ DELIVERY_COLUMNS = ("id", "time", "status", "trigger", "event", "tries", "remark
 
 def show_deliveries(out: Console, found: Sequence[Body]) -> None:
     """A list of deliveries."""
-    show_table(out, DELIVERY_COLUMNS, (delivery_row(one, out) for one in found), whole=("id",))
+    show_table(
+        out, DELIVERY_COLUMNS, (delivery_row(one, out) for one in found), whole=("id", "time", "status", "trigger", "tries")
+    )
 
 
 def show_fields(out: Console, fields: Iterable[tuple[str, Cell]]) -> None:

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cdcd.config.quantities import duration
-
 _WORDS = ("now", "today", "yesterday")
 
 
 def moment(text: str, now: float) -> float:
     """Wall-clock seconds of `2h` (ago), `2026-11-24` or `2026-11-24 18:30` (here), `today`, or RFC 3339. Raises ValueError."""
+    from cdcd.config.quantities import duration  # with it comes all that reads configurations
+
     text = text.strip()
     if text in _WORDS:
         midnight = datetime.fromtimestamp(now).astimezone().replace(hour=0, minute=0, second=0, microsecond=0)

@@ -58,7 +58,9 @@ def list_(
             show_table(out, (), rows)
             return DONE
         columns = ("trigger", "state", "on", "of", "to", "a second", "success", "p99", "waiting", "last error")
-        show_table(out, columns, (_row(one) for one in shown))
+        show_table(
+            out, columns, (_row(one) for one in shown), whole=("trigger", "state", "a second", "success", "p99", "waiting")
+        )
         return DONE
 
     do(Where(config, url, token, as_json), main)
@@ -245,7 +247,7 @@ def _trials(trials: list[Body]) -> None:
         verdict = "fires" if judgement["fires"] else "does not fire"
         what = f"{event['type']} {event['subject']}".strip()
         out.print(Text.assemble(mark(judgement["fires"]), " ", (what, "bold"), f": it {verdict}"), soft_wrap=True)
-        show_checks(out, judgement, every=False, only_no=not judgement["fires"])
+        show_checks(out, judgement, of_interest=True)
         if trial["problem"]:
             out.print(Text(f"    and would be recorded as failed: {trial['problem']}", "red"), soft_wrap=True)
         if request is not None:

@@ -19,6 +19,7 @@ from cdcd.triggers.tokens import Token, tokens
 from cdcd.triggers.vocabulary import Vocabulary
 
 LONGEST = 200  # characters of a value that is shown
+WHOLE = 2.0**53  # from here on a float need not be the number that was meant
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
 
 
@@ -70,6 +71,8 @@ def plain(value: object) -> object:
     """A value that an expression saw, fit for JSON; a long text or one of many values is cut."""
     if isinstance(value, Exact | Digits):
         return value.text
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE:
+        return int(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
