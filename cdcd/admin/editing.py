@@ -27,7 +27,7 @@ from cdcd.errors import CdcdError, ConfigError, TransientError
 
 log = structlog.get_logger()
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 LARGEST = 256 * 1024  # characters of a definition
 _MISTAKE = re.compile(r"(?s)(.*?):(\d+):(\d+): (.*)")
 _FIELD = re.compile(r"triggers\.[A-Za-z0-9_-]+(?:\.([^\s:]+?):? |: (?:unknown option )?'(\w+)'(?: is missing|;|$))")
@@ -220,7 +220,7 @@ class Editing:
     def _definition(self, draft: Draft) -> str:
         """Raises Unspliceable."""
         if NAME.fullmatch(draft.name) is None:
-            raise Unspliceable("a trigger's name has 1 to 64 letters, digits, _ and -")
+            raise Unspliceable("a trigger's name has 1 to 200 letters, digits, _ and -")
         text = draft.yaml if draft.yaml is not None else written(dict(draft.definition or {}))
         if len(text) > LARGEST:
             raise Unspliceable(f"the definition has more than {LARGEST} characters")

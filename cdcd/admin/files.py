@@ -54,7 +54,7 @@ def place_for(name: str, patterns: Iterable[str]) -> Path | None:
     """Where a new trigger goes: into a file of its own where a pattern takes any name, else into a file that is named. The first that can
     be written; None when there is none."""
     for pattern in patterns:
-        directory, last = os.path.split(pattern)
+        directory, last = os.path.split(pattern.replace("/**/", "/"))
         if not _MAGIC.isdisjoint(directory):
             continue
         names = [last] if _MAGIC.isdisjoint(last) else [f"{name}.yaml", f"{name}.yml"]

@@ -111,10 +111,12 @@ class Trying:
         config = trigger.config
         source = f"cdcd/{self._config().project}/{config.database}" if config.kind is Kind.DATABASE else ""
         wanted = Filter(type=tuple(sorted(config.types)), source=source)
-        page = await self._deliveries.list(wanted, limit=LOOKED_AT)
+        items = [*(await self._deliveries.list(wanted, limit=LOOKED_AT)).items]
+        if len(items) < LOOKED_AT:  # a long log was not looked at whole for a type; what this trigger had is found at once
+            items += (await self._deliveries.list(Filter(trigger=(trigger.name,)), limit=LOOKED_AT)).items
         seen: set[tuple[str, str, str, int]] = set()
         trials: list[Trial] = []
-        for found in page.items:
+        for found in sorted(items, key=lambda each: each.time, reverse=True):
             event = (found.source, found.type, found.subject, found.time)
             if event in seen or len(trials) >= min(count, MOST):
                 continue

@@ -46,6 +46,11 @@ def load(
     return _Load(path, environ, expressions, events, texts or {}).run()
 
 
+def names_path(pattern: str, path: Path) -> bool:
+    """Whether a pattern of `include` (whole) names a file that may not be there yet."""
+    return fnmatch(str(path), pattern) or fnmatch(str(path), pattern.replace("/**/", "/"))
+
+
 class _Load:
     def __init__(
         self, path: Path, environ: Mapping[str, str], expressions: Check | None, events: EventCheck | None, texts: Texts
@@ -119,7 +124,7 @@ class _Load:
             route: Route = ("include", index) if isinstance(include, list) else ("include",)
             names = sorted(glob(str(Path(pattern).expanduser()), root_dir=main.base, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
             whole = str(main.base / Path(pattern).expanduser())
-            names += (str(path) for path, text in self._texts.items() if text is not None and fnmatch(str(path), whole))
+            names += (str(path) for path, text in self._texts.items() if text is not None and names_path(whole, path))
             if not names and not any(mark in pattern for mark in "*?["):
                 self._tell(main, route, f"there is no file {main.written.get(route, '')}")
             for name in names:

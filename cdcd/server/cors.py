@@ -9,10 +9,10 @@ The rules:
 import re
 from collections.abc import Mapping
 
-METHODS = "GET, POST, PATCH, DELETE"
+METHODS = "GET, POST, PUT, PATCH, DELETE"
 KEPT = 600  # seconds that a browser remembers a preflight
 _NAMES = re.compile(r"[A-Za-z0-9_, -]{1,1000}")
-_EXPOSED = {"Access-Control-Expose-Headers": "Preference-Applied, Retry-After, WWW-Authenticate"}
+_EXPOSED = {"Access-Control-Expose-Headers": "ETag, Location, Preference-Applied, Retry-After, WWW-Authenticate"}
 _NONE: Mapping[str, str] = {}
 
 

@@ -24,17 +24,17 @@ class Closing:
     def stop(self) -> None: ...
 
 
-def sessions(address: Address = ADDRESS) -> Sessions:
-    """Those of the server that `serving` makes."""
-    tokens = Tokens((KEY,), "shop", SystemClock())
+def sessions(address: Address = ADDRESS, tokens: Tokens | None = None) -> Sessions:
+    """As the server that `serving` makes has them."""
+    tokens = tokens or Tokens((KEY,), "shop", SystemClock())
     return Sessions((KEY,), "shop", tokens, tls=address.tls is not None, public_url=address.public_url)
 
 
 @asynccontextmanager
-async def serving(groups: Sequence[Group], address: Address = ADDRESS) -> AsyncIterator[Server]:
+async def serving(groups: Sequence[Group], address: Address = ADDRESS, tokens: Tokens | None = None) -> AsyncIterator[Server]:
     """The real server of the project `shop` with the key `KEY`; its `address` has the port."""
-    tokens, closing = Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
-    handling = Handling(replace(address), Table.of(groups), tokens, sessions(address), NOTHING, 1024 * 1024)
+    tokens, closing = tokens or Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
+    handling = Handling(replace(address), Table.of(groups), tokens, sessions(address, tokens), NOTHING, 1024 * 1024)
     server = Server(handling, closing, closing, closing)
     await server.start()
     try:

@@ -12,8 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from cdcd.clock import SystemClock
 from cdcd.errors import ConfigError
-from cdcd.server.auth import OPERATORS, VIEWERS, make_token
+from cdcd.server.auth import OPERATORS, VIEWERS, Tokens, make_token
+from cdcd.server.brake import BURST
 from cdcd.server.problems import Problem
 from cdcd.server.replies import MOST_UNREAD, Reply, Stream, event
 from cdcd.server.routes import Call, Group, Route
@@ -111,6 +113,40 @@ async def test_a_session_and_what_protects_it() -> None:
         status, text = await ask("GET", "look", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate")
         assert (status, "http-equiv" in text) == (200, True)  # a link on another site: it asks again from here
         assert (await ask("GET", "look", Sec_Fetch_Site="same-origin", Sec_Fetch_Mode="navigate"))[0] == 401
+
+
+async def test_who_guesses_is_slowed_whatever_they_try() -> None:
+    async def see(_: Call) -> Reply:
+        return Reply(200, b"{}")
+
+    async def sign_in(call: Call) -> Reply:
+        _, headers = ours.sign_in(call.body.decode(), call.request.remote or "")
+        return Reply(200, b"", PAGE, headers)
+
+    routes = (
+        Route("GET", "/v1/see", see, VIEWERS),
+        Route("POST", "/console/in", sign_in, page=True, open=True, body=True),
+    )
+    tokens = Tokens((KEY,), "shop", SystemClock())
+    ours = sessions(tokens=tokens)
+    async with serving([Group(routes)], tokens=tokens) as server, aiohttp.ClientSession() as client:
+        base, good = server.address.url, {"Authorization": f"Bearer {signed()}"}
+        async with client.get(f"{base}/v1/see", headers=good) as answer:
+            assert answer.status == 200
+        met = []
+        for number in range(BURST + 1):
+            if number % 2:
+                asked = client.get(f"{base}/v1/see", headers={"Authorization": "Bearer a.b.c"})
+            else:
+                asked = client.post(f"{base}/console/in", data="guess", headers=MINE)
+            async with asked as answer:
+                met.append(answer.status)
+        assert met == [401] * BURST + [429]
+        async with client.post(f"{base}/console/in", data=signed("viewer"), headers=MINE) as answer:  # not looked at
+            assert answer.status == 429
+            assert int(answer.headers["Retry-After"]) >= 1
+        async with client.get(f"{base}/v1/see", headers=good) as answer:  # known before
+            assert answer.status == 200
 
 
 def test_signing_in_and_out() -> None:

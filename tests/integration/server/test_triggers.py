@@ -80,6 +80,7 @@ async def test_a_trigger_from_the_form_to_its_webhook(tmp_path: Path, database: 
             assert json.loads(trial["request"]["body"])["data"]["doc"]["id"] == 7
             one = {"trigger": "orders", "delivery": trial["delivery"]}
             assert (await client.post("/v1/triggers/try", one, role="viewer")).json["trials"][0]["judgement"]["fires"]
+            assert (await client.post("/v1/triggers/try", {**one, "send": True}, role="viewer")).status == 403
             rows = {"trigger": "orders", "rows": {"count": 5}}
             assert (await client.post("/v1/triggers/try", rows, role="operator")).status == 403
             now = await client.post("/v1/triggers/try", rows, role="admin")

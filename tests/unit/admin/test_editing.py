@@ -135,6 +135,13 @@ async def test_a_new_trigger_has_a_file_of_its_own(editing: Editing, main: Path)
     assert shop(main).read_text() == FILE
 
 
+async def test_a_pattern_that_goes_through_directories_takes_a_new_file_too(editing: Editing, main: Path) -> None:
+    write(main, MAIN.replace("triggers/*.yaml", "triggers/**/*.yaml"))
+    await editing.put(Draft("new", GOOD), "a", None)
+    assert listed(main) == ["new.yaml", "shop.yaml"]
+    assert "new" in read(main, {}).triggers
+
+
 async def test_a_clone_keeps_the_secrets(editing: Editing, main: Path) -> None:
     users = await editing.show("users")
     await editing.put(Draft("copy", users.yaml, clone_of="users"), "a", None)
