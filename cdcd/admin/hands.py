@@ -6,6 +6,7 @@ lock or says who has it.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from cdcd.clock import Clock
@@ -22,6 +23,7 @@ class Hands(Protocol):
     usual_rate: float | None
 
     def trigger(self, name: str) -> Trigger | None: ...
+    def reading(self) -> AbstractContextManager[None]: ...
     def backlog(self, trigger: str) -> int: ...
     def again(self, delivery: Delivery, why: str) -> Change: ...
     def stage(self, delivery: Delivery) -> Change: ...
@@ -59,6 +61,10 @@ class Offline:
     def trigger(self, name: str) -> Trigger | None:
         """The enabled trigger of this name."""
         return self._triggers.get(name)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nobody else changes anything."""
+        return nullcontext()
 
     def backlog(self, trigger: str) -> int:
         """Nobody sends, so nobody need wait."""

@@ -6,7 +6,6 @@ waits until the daemon has sent most of what it put there before.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -74,9 +73,12 @@ class Job:
         while not self.stopping.is_set():
             stretch = await self.finder.find(self.order.wanted, size, cursor=cursor, newest=newest, seconds=LOOKING)
             began = self.clock.monotonic()
-            async with contextlib.nullcontext() if self.order.to else self.turn:  # what is sent elsewhere changes no other
-                async for subjects in self.store.subjects(stretch.found):
-                    await self._deal_with(subjects, {one.id: one for one in stretch.found}, elsewhere)
+            if self.order.to:  # which changes no other, and takes its time
+                await self._read_and_deal_with(stretch.found, elsewhere)
+            else:
+                async with self.turn:
+                    with self.hands.reading():
+                        await self._read_and_deal_with(stretch.found, elsewhere)
             if stretch.reached is None:
                 return
             cursor = stretch.reached
@@ -101,6 +103,11 @@ class Job:
                     await self.stopping.wait()
             except TimeoutError:
                 pass
+
+    async def _read_and_deal_with(self, found: Sequence[Found], elsewhere: Elsewhere) -> None:
+        by_id = {one.id: one for one in found}
+        async for subjects in self.store.subjects(found):
+            await self._deal_with(subjects, by_id, elsewhere)
 
     async def _deal_with(self, subjects: Sequence[Subject], found: dict[str, Found], elsewhere: Elsewhere) -> None:
         """Decide and commit; nothing else happens between the two."""
@@ -175,8 +182,8 @@ class Job:
             busy, self._busy = self._busy, []
             reached = self.operation.reached
             async with self.turn:
-                async for subjects in self.store.subjects(busy):
-                    await self._deal_with(subjects, {one.id: one for one in busy}, elsewhere)
+                with self.hands.reading():
+                    await self._read_and_deal_with(busy, elsewhere)
             self.operation.reached = reached
             if self.clock.monotonic() > until:
                 break

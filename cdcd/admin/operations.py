@@ -119,8 +119,9 @@ class Operations:
         delivered."""
         operation = _single("retry", {"id": identity}, who)
         async with self._turn:
-            subject = await self._subject(identity)
-            await self._settle(retry(subject, who, self._hands, processed=processed), operation)
+            with self._hands.reading():
+                subject = await self._subject(identity)
+                await self._settle(retry(subject, who, self._hands, processed=processed), operation)
         log.info("delivery.retried", id=identity, trigger=subject.delivery.trigger, who=who)
         return operation
 
@@ -128,8 +129,9 @@ class Operations:
         """Take a waiting delivery out of the backlog; the next of its lane may go."""
         operation = _single("cancel", {"id": identity}, who)
         async with self._turn:
-            subject = await self._subject(identity)
-            await self._settle(decide(Order("cancel", Filter()), subject, operation.id, who, self._hands), operation)
+            with self._hands.reading():
+                subject = await self._subject(identity)
+                await self._settle(decide(Order("cancel", Filter()), subject, operation.id, who, self._hands), operation)
         log.info("delivery.cancelled", id=identity, trigger=subject.delivery.trigger, who=who)
         return operation
 

@@ -34,6 +34,7 @@ class Dispatcher:
         self.usage = Usage()
         self.in_flight = 0
         self.paused: set[str] = set()  # triggers that capture and send nothing
+        self.passed: set[str] | None = None  # staged ones of which something was committed since an operator began to read
         self.unclaimed: set[str] = set()  # triggers of which claimed deliveries left memory unsent: the engine claims again
         self._turns: deque[Endpoint] = deque()
         self._number = 0
@@ -414,12 +415,12 @@ class Dispatcher:
 
     def change(self, delivery: Delivery, status: Status, due_at: float, why: str) -> Record | None:
         """Change a staged delivery, as the store has it, to final or to another due time. None: not now, since it is being sent, or
-        what came of that is not yet committed. Its lanes leave memory and are claimed again after the commit."""
+        what came of that is not yet committed, or was after it was read. Its lanes leave memory and are claimed again after the commit."""
         queue = self.queues[delivery.trigger]
         held = queue.held.get(delivery.id)
         if held is not None and not held.sending and not held.gone:
             self._clear(queue, self._keys(held))
-        if delivery.id in queue.held:
+        if delivery.id in queue.held or (self.passed is not None and delivery.id in self.passed):
             return None
         delivery.staged = delivery.counted = delivery.gone = True
         self._hold(queue, delivery)
@@ -468,6 +469,8 @@ class Dispatcher:
             queue.backlog.remove(delivery)
         if delivery.holds:
             self._release(queue, delivery)
+        if self.passed is not None and record.was_staged:
+            self.passed.add(delivery.id)
         return queue
 
 

@@ -2,11 +2,12 @@
 
 The rule: everything goes through the dispatcher, which knows what is in memory. Each method decides and gives a `Change`; `commit` gives
 these to the recorder, which writes them in one commit with the effects given (an operation's progress, say). What was decided must be
-committed at once. One caller at a time (`cdcd.admin.operations`): whoever changes deliveries has read them from the store, and nobody
-else may have changed them since.
+committed at once, and what it was decided about must have been read within `reading`. One caller at a time (`cdcd.admin.operations`):
+whoever changes deliveries has read them from the store, and no other operator may have changed them since.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cdcd.clock import Clock
@@ -50,6 +51,15 @@ class Steering:
         """How many of its deliveries are staged."""
         queue = self._dispatcher.queues.get(trigger)
         return 0 if queue is None else queue.backlog.count
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Deliveries are read from the store within this, and changed: what happens to them after they were read is seen."""
+        self._dispatcher.passed = set()
+        try:
+            yield
+        finally:
+            self._dispatcher.passed = None
 
     def again(self, delivery: Delivery, why: str) -> Change:
         """A final delivery is tried again, at the back of its lanes. `trigger` must know its own."""

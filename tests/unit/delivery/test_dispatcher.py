@@ -512,3 +512,51 @@ def test_one_given_back_leaves_memory_and_its_lane_stands_still() -> None:
     assert not desk.take_all()
     assert desk.dispatcher.in_flight == 0
     assert desk.dispatcher.usage.count == 1
+
+
+def as_read(delivery: Delivery) -> Delivery:
+    """A staged one as an operator reads it from the store."""
+    return Delivery(
+        delivery.id, delivery.trigger, delivery.event, delivery.lane, also=delivery.also, attempts=delivery.attempts
+    )
+
+
+def test_what_is_being_sent_is_not_changed_nor_what_ended_since_it_was_read() -> None:
+    desk = Desk()
+    first, second = desk.live("a"), desk.live("a")
+    desk.dispatcher.take(desk.now)
+    staged = desk.dispatcher.finished(first, Attempt(1, 0.0, 0.1, 404, "", "no"), LATER, desk.now)
+    for record in staged:
+        desk.dispatcher.recorded(record)
+    (claimed,) = [each for each in desk.admit(first, second) if each.id == first.id]
+    assert desk.take() is claimed
+    dispatcher = desk.dispatcher
+    dispatcher.passed = set()  # an operator begins to read
+    assert dispatcher.change(as_read(first), Status.CANCELLED, 0.0, "why") is None
+    (final,) = dispatcher.finished(claimed, Attempt(2, 0.0, 0.1, 200, ""), OK, desk.now)
+    assert dispatcher.change(as_read(first), Status.CANCELLED, 0.0, "why") is None
+    dispatcher.recorded(final)
+    assert dispatcher.change(as_read(first), Status.CANCELLED, 0.0, "why") is None  # it was staged when it was read
+    record = dispatcher.change(as_read(second), Status.CANCELLED, 0.0, "why")
+    assert record is not None
+    assert dispatcher.queues["t"].backlog.count == 1
+    dispatcher.recorded(record)
+    dispatcher.passed = None
+    assert dispatcher.queues["t"].backlog.count == 0
+    assert not dispatcher.queues["t"].held
+
+
+def test_a_paused_trigger_stages_what_comes_and_sends_nothing() -> None:
+    desk = Desk("t@e", "u@e")
+    first, second = desk.live("a"), desk.live(None)
+    sending = desk.take()
+    assert sending is first
+    assert told(desk.dispatcher.pause("t")) == [f"{first.id} staged", f"{second.id} staged"]
+    third, records = desk.offer(None)
+    assert records == [f"{third.id} staged"]
+    assert desk.dispatcher.take(desk.now) is None
+    other = desk.live("a", trigger="u")
+    assert desk.take() is other
+    desk.claim(second)
+    assert desk.dispatcher.take(desk.now) is None
+    assert desk.dispatcher.unclaimed == {"t"}
