@@ -20,7 +20,7 @@ from yarl import URL
 from cdcd.admin.deliveries import Deliveries, Filter, NotThere
 from cdcd.admin.editing import Draft, Editing, NoSuchTrigger
 from cdcd.admin.samples import PLAIN_TABLE, NothingToTry, Sample, event_of
-from cdcd.config.masking import MASK
+from cdcd.config.masking import MASK, shown_url
 from cdcd.config.model import Config, Kind, TriggerConfig
 from cdcd.delivery.request import Outgoing, Route
 from cdcd.delivery.sender import Sender
@@ -212,7 +212,7 @@ def _shown(route: Route, request: Outgoing) -> Request:
     if request.body is not None:
         cut = len(request.body) > LARGEST
         body = redactor.clean(request.body[:LARGEST].decode(errors="replace"), request.token)
-    return Request(route.method, redactor.clean(_without_user(request.url)), headers, body, cut)
+    return Request(route.method, shown_url(redactor.clean(_without_user(request.url))), headers, body, cut)
 
 
 def _is_open(name: str) -> bool:

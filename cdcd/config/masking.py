@@ -1,7 +1,8 @@
 """A file's text with what is secret in its triggers blotted out, and put in again where an edited definition keeps it. Pure.
 
-Secret is a header's value that is written out, and so are longer values in a URL's query. What is put in by `${env:NAME}` and its like does
-not stand in the file, so a value made of these and of short words (`Bearer ${env:TOKEN}`) is shown as it is written.
+Secret is a header's value that is written out, and so are longer values in a URL's query, and segments of its path that look like keys. What
+is put in by `${env:NAME}` and its like does not stand in the file, so a value made of these and of short words (`Bearer ${env:TOKEN}`)
+is shown as it is written.
 """
 
 import json
@@ -17,6 +18,9 @@ from cdcd.config.templates import pieces
 
 MASK = "***"
 _PART = 8  # characters: a shorter word says nothing
+_KEY = re.compile(
+    r"(?=[A-Za-z0-9]*[0-9])(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{16,}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+)
 _QUERY = re.compile(r"(?<==)(?:[^&#$]|\$(?!\{))+")
 
 
@@ -65,8 +69,12 @@ def restored(definition: str, file: str, name: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL without the longer values of its query that are written out."""
+    """A URL without the longer values of its query that are written out, and without what looks like a key in its path."""
     head, mark, query = url.partition("?")
+    scheme, slashes, rest = head.partition("://")
+    origin, slash, path = rest.partition("/")
+    segments = [MASK if "${" not in segment and _KEY.search(segment) else segment for segment in path.split("/")]
+    head = scheme + slashes + origin + slash + "/".join(segments)
     return head + mark + _QUERY.sub(lambda found: MASK if len(found[0]) >= _PART else found[0], query)
 
 

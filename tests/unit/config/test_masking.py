@@ -85,7 +85,17 @@ def test_nothing_is_kept_that_is_not_there(text: str, name: str) -> None:
 
 def test_a_url_shows_no_longer_values() -> None:
     assert shown_url("https://x/y?a=short&b=loooooong#f") == "https://x/y?a=short&b=***#f"
-    assert shown_url("https://x/y") == "https://x/y"
+    for url in (
+        "https://x/y",
+        "https://x/orders-2026/v2/${ new.id0123456789abcdef }/archive-of-everything",
+        "http://x",
+        "${env:URL}",
+    ):
+        assert shown_url(url) == url
+    assert shown_url("https://hooks.example.com/services/T01ABC/B02DEF/x1Y2z3A4b5C6d7E8f9G0h1I2") == (
+        "https://hooks.example.com/services/T01ABC/B02DEF/***"
+    )
+    assert shown_url("https://x/3b241101-e2bb-4255-8caf-4136c566a962/in?a=b") == "https://x/***/in?a=b"
 
 
 @pytest.mark.parametrize(
