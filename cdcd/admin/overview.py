@@ -3,6 +3,7 @@
 What is in memory is read when somebody asks; what needs a server is sampled in the background while somebody watches (`sampling`).
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,13 +27,15 @@ from cdcd.admin.snapshot import (
 )
 from cdcd.config.model import Config
 from cdcd.delivery.circuit import State
-from cdcd.delivery.meter import ANSWERS, SLICE, Counted, quantile
+from cdcd.delivery.meter import ANSWERS, SLICE, Counted, quantiles
 from cdcd.delivery.queues import Endpoint, Queue
 from cdcd.sources.files.source import FilesSource
 from cdcd.sources.queue import QueueSource
 from cdcd.store.recorder import Recorder
 
 MINUTE, MINUTES = 60.0, 300.0  # seconds: of rates, of latencies
+FRESH = 0.25  # seconds for which a snapshot is given to others who ask
+AT_ONCE = 50  # triggers that are looked at before others get their turn
 
 
 class Overview:
@@ -56,6 +59,9 @@ class Overview:
         self._canary = canary
         self._motion = Motion(watched)
         self._started_at = time.time()
+        self._making = asyncio.Lock()
+        self._last: Snapshot | None = None
+        self._made_at = 0.0
 
     @property
     def takes_events(self) -> bool:
@@ -67,19 +73,29 @@ class Overview:
         return self._motion.troubles(self._sampler.found.loop_lag)
 
     async def now(self) -> Snapshot:
-        """How everything stands. The first who asks after a pause waits a moment for the servers."""
-        return self.snapshot(await self._sampler.watched())
+        """How everything stands. The first who asks after a pause waits a moment for the servers; those who ask at the same time get
+        the same."""
+        samples = await self._sampler.watched()
+        async with self._making:
+            if self._last is None or time.monotonic() - self._made_at > FRESH:
+                self._last = await self._snapshot(samples)
+                self._made_at = time.monotonic()
+            return self._last
 
-    def snapshot(self, samples: Samples) -> Snapshot:
-        """The same, with these samples."""
+    async def _snapshot(self, samples: Samples) -> Snapshot:
         wall, now = time.time(), time.monotonic()
         config, dispatcher, recorder = self._config(), self._watched.engine.dispatcher, self._watched.recorder
         meter, queues = dispatcher.meter, dispatcher.queues
-        minutes, minute = meter.each_within(MINUTES, now), meter.each_within(MINUTE, now)
-        triggers = [
-            _trigger(queue, minutes[name], minute[name], samples.oldest.get(name), paused=name in dispatcher.paused)
-            for name, queue in queues.items()
-        ]
+        minutes, minute = meter.mark(MINUTES, now), meter.mark(MINUTE, now)
+        triggers = []
+        for number, (name, queue) in enumerate(list(queues.items()), 1):
+            last = meter.of(queue, minutes, MINUTES, now)
+            rates = _rates(meter.of(queue, minute, MINUTE, now, latency=False))
+            triggers.append(_trigger(queue, last, rates, samples.oldest.get(name), paused=name in dispatcher.paused))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        history = [_moment(slice_, wall - now) for slice_ in meter.slices(now)]
+        await asyncio.sleep(0)
         served: dict[str, list[Queue]] = {origin: [] for origin in dispatcher.endpoints}
         for queue in queues.values():
             if queue.endpoint.origin in served:  # those of triggers that are gone have none
@@ -91,7 +107,6 @@ class Overview:
             for source in self._files
         ]
         canary = self._canary()
-        counted, last = meter.counted(now), meter.within(MINUTES, now)
         errors = {queue.endpoint.origin: queue.last_error for queue in queues.values() if queue.last_error}
         down = frozenset(endpoint.origin for endpoint in endpoints if endpoint.down_since is not None)
         return Snapshot(
@@ -108,9 +123,9 @@ class Overview:
                 *troubles.of_canary(canary, wall),
             ],
             rates=_rates(meter.within(MINUTE, now)),
-            latency=_durations(last.latency),
-            latency_buckets=counted.latency,
-            latency_sum=sum(queue.latency.sum for queue in queues.values()),
+            latency=_durations(meter.within(MINUTES, now).latency),
+            latency_buckets=tuple(meter.latency.counts),
+            latency_sum=meter.latency.sum,
             in_flight=dispatcher.in_flight,
             memory=dispatcher.usage.count,
             memory_bytes=dispatcher.usage.bytes,
@@ -122,7 +137,7 @@ class Overview:
             files=files,
             queue=_queue(self._watched.queue, samples),
             canary=canary,
-            history=[_moment(slice_, wall - now) for slice_ in meter.slices(now)],
+            history=history,
         )
 
 
@@ -131,17 +146,17 @@ def _rates(counted: Counted) -> Rates:
 
 
 def _durations(buckets: Sequence[int]) -> Durations:
-    return Durations(sum(buckets), quantile(buckets, 0.5), quantile(buckets, 0.9), quantile(buckets, 0.99))
+    return Durations(sum(buckets), *quantiles(buckets, (0.5, 0.9, 0.99)))
 
 
-def _trigger(queue: Queue, minutes: Counted, minute: Counted, oldest: float | None, *, paused: bool) -> TriggerState:
+def _trigger(queue: Queue, minutes: Counted, rates: Rates, oldest: float | None, *, paused: bool) -> TriggerState:
     return TriggerState(
         name=queue.name,
         endpoint=queue.endpoint.origin,
         delivered=queue.delivered,
         failed=queue.failed,
         retried=queue.retried,
-        rates=_rates(minute),
+        rates=rates,
         in_flight=queue.in_flight,
         waiting=max(0, queue.live + queue.claimed - queue.in_flight),
         backlog=queue.backlog.count,
@@ -234,6 +249,5 @@ def _moment(counted: Counted, since_epoch: float) -> Moment:
         counted.delivered / SLICE,
         counted.failed / SLICE,
         counted.retried / SLICE,
-        quantile(counted.latency, 0.5),
-        quantile(counted.latency, 0.99),
+        *quantiles(counted.latency, (0.5, 0.99)),
     )

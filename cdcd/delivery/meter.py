@@ -8,9 +8,9 @@ The rules:
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 SLICE = 5.0  # seconds
@@ -25,6 +25,8 @@ BOUNDS = (
 ANSWERS = ("none", "1xx", "2xx", "3xx", "4xx", "5xx", "other", "other", "other", "other", "refused")
 """Kinds of answers, by the first digit of the status. `none`: there was no answer, `refused`: cdcd itself did not send it."""
 REFUSED = ANSWERS.index("refused")
+NONE = (0,) * (len(BOUNDS) + 1)
+"""Empty buckets."""
 
 
 class Histogram:
@@ -70,25 +72,40 @@ class Counted:
     latency: Sequence[int]
 
 
+Mark = tuple[float, Mapping[str, Counted]]
+"""What each trigger had counted at a moment (monotonic seconds)."""
+
+
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """The duration that this share of what is in the buckets does not exceed, in seconds, by a straight line within its bucket. None when
+    """As `quantiles`, one of them."""
+    return quantiles(counts, (share,))[0]
+
+
+def quantiles(counts: Sequence[int], shares: Sequence[float]) -> list[float | None]:
+    """The durations that these shares of what is in the buckets do not exceed, in seconds, by a straight line within each bucket. None when
     they are empty; what lies behind the last bound counts as that."""
-    total = sum(counts)
+    reached = list(accumulate(counts))
+    total = reached[-1] if reached else 0
     if not total:
-        return None
-    left, low = share * total, 0.0
-    for bound, count in zip(BOUNDS, counts, strict=False):
-        if count and left <= count:
-            return low + (bound - low) * left / count
-        left -= count
-        low = bound
-    return low
+        return [None for _ in shares]
+    found: list[float | None] = []
+    for share in shares:
+        bucket = bisect_left(reached, share * total)
+        if bucket >= len(BOUNDS):
+            found.append(BOUNDS[-1])
+            continue
+        low = BOUNDS[bucket - 1] if bucket else 0.0
+        left = share * total - (reached[bucket] - counts[bucket])
+        found.append(low + (BOUNDS[bucket] - low) * left / counts[bucket] if counts[bucket] else low)
+    return found
 
 
 class Meter:
     """Of all triggers. Times are monotonic seconds."""
 
     def __init__(self, queues: Mapping[str, Queue]) -> None:
+        self.latency = Histogram()
+        """Of all triggers together."""
         self._queues = queues
         self._slices: deque[Counted] = deque(maxlen=KEPT)
         self._each: deque[tuple[float, Mapping[str, Counted]]] = deque(maxlen=KEPT_EACH)
@@ -107,9 +124,11 @@ class Meter:
             durations.counts[bisect_left(BOUNDS, seconds)] += 1
             durations.sum += seconds
             if latency is not None:
-                taken = queue.latency
-                taken.counts[bisect_left(BOUNDS, latency)] += 1
+                taken, every, bucket = queue.latency, self.latency, bisect_left(BOUNDS, latency)
+                taken.counts[bucket] += 1
                 taken.sum += latency
+                every.counts[bucket] += 1
+                every.sum += latency
 
     def _turn(self, now: float) -> None:
         self._turns_at = now + SLICE
@@ -127,7 +146,7 @@ class Meter:
             sum(queue.delivered for queue in queues),
             sum(queue.failed for queue in queues),
             sum(queue.retried for queue in queues),
-            added(queue.latency.counts for queue in queues),
+            tuple(self.latency.counts),
         )
 
     def within(self, seconds: float, now: float) -> Counted:
@@ -136,27 +155,31 @@ class Meter:
         current = self.counted(now)
         return _between(found or current, current, seconds, SLICE)
 
-    def each_within(self, seconds: float, now: float) -> dict[str, Counted]:
-        """The same by trigger."""
-        found = next((kept for at, kept in self._each if at >= now - seconds), None)
-        result = {}
-        for queue in self._queues.values():
-            current = _counted(queue, now)
-            before = current if found is None else found.get(queue.name, _nothing(now))
-            at = now if found is None else next(at for at, kept in self._each if kept is found)
-            before = Counted(at, before.delivered, before.failed, before.retried, before.latency)
-            result[queue.name] = _between(before, current, seconds, SLICE * EACH)
-        return result
+    def mark(self, seconds: float, now: float) -> Mark | None:
+        """Where the last `seconds` begin, for `of`."""
+        return next((mark for mark in self._each if mark[0] >= now - seconds), None)
+
+    def of(self, queue: Queue, mark: Mark | None, seconds: float, now: float, *, latency: bool = True) -> Counted:
+        """As `within`, of one trigger; without `latency` that is left empty, which costs a tenth."""
+        if mark is None:
+            return Counted(seconds, 0, 0, 0, NONE)
+        at, marked = mark
+        span = _span(now - at, seconds, SLICE * EACH)
+        before = marked.get(queue.name)
+        delivered, failed, retried = queue.delivered, queue.failed, queue.retried
+        counts: Sequence[int] = queue.latency.counts if latency else NONE
+        if before is not None:
+            delivered, failed, retried = delivered - before.delivered, failed - before.failed, retried - before.retried
+            if not delivered:
+                counts = NONE
+            elif latency:
+                counts = [new - old for new, old in zip(counts, before.latency, strict=True)]
+        return Counted(span, delivered, failed, retried, counts)
 
     def slices(self, now: float) -> list[Counted]:
         """What was counted in each slice of the last ten minutes in which something ended, the oldest first; `at` is its beginning."""
         kept = [*self._slices, self.counted(now)]
         return [Counted(first.at, *_difference(first, second)) for first, second in pairwise(kept) if second.at > first.at]
-
-
-def added(histograms: Iterable[Sequence[int]]) -> list[int]:
-    """Buckets of several histograms as those of one."""
-    return [sum(column) for column in zip(*histograms, strict=True)] or [0] * (len(BOUNDS) + 1)
 
 
 def _counted(queue: Queue, now: float) -> Counted:
@@ -171,14 +194,13 @@ def _kept(queue: Queue, now: float, before: Mapping[str, Counted]) -> Counted:
     return _counted(queue, now)
 
 
-def _nothing(now: float) -> Counted:
-    return Counted(now, 0, 0, 0, (0,) * (len(BOUNDS) + 1))
-
-
 def _between(first: Counted, last: Counted, wanted: float, step: float) -> Counted:
-    """`first` is kept when something ended after a pause, or about `wanted` seconds ago: only then is the span shorter."""
-    span = last.at - first.at
-    return Counted(span if wanted - span < 2 * step and span > 0 else wanted, *_difference(first, last))
+    return Counted(_span(last.at - first.at, wanted, step), *_difference(first, last))
+
+
+def _span(span: float, wanted: float, step: float) -> float:
+    """What was kept is from when something ended after a pause, or from about `wanted` seconds ago: only then is the span shorter."""
+    return span if wanted - span < 2 * step and span > 0 else wanted
 
 
 def _difference(first: Counted, last: Counted) -> tuple[int, int, int, Sequence[int]]:
@@ -186,5 +208,5 @@ def _difference(first: Counted, last: Counted) -> tuple[int, int, int, Sequence[
         max(0, last.delivered - first.delivered),
         max(0, last.failed - first.failed),
         max(0, last.retried - first.retried),
-        [max(0, new - old) for old, new in zip(first.latency, last.latency, strict=True)],
+        [new - old for old, new in zip(first.latency, last.latency, strict=True)],
     )

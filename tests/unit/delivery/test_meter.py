@@ -36,7 +36,9 @@ def test_what_ended_within_the_last_minute() -> None:
     last = meter.within(60.0, 1600.0)
     assert last.delivered / last.at == pytest.approx(10, rel=0.1)
     assert sum(last.latency) == last.delivered
-    each = meter.each_within(60.0, 1600.0)["t"]
+    each = meter.of(of, meter.mark(60.0, 1600.0), 60.0, 1600.0)
+    assert sum(each.latency) == each.delivered
+    assert meter.of(of, meter.mark(60.0, 1600.0), 60.0, 1600.0, latency=False).delivered == each.delivered
     assert each.delivered / each.at == pytest.approx(10, rel=0.1)
     assert meter.counted(1600.0).delivered == 6000
 
@@ -51,7 +53,8 @@ def test_a_pause_is_no_work() -> None:
     delivered(meter, of, 200.0)
     last = meter.within(60.0, 201.0)
     assert (last.delivered, last.at) == (1, 60.0)
-    assert meter.each_within(60.0, 201.0)["t"].delivered == 1
+    assert meter.of(of, meter.mark(60.0, 201.0), 60.0, 201.0).delivered == 1
+    assert meter.of(of, meter.mark(60.0, 900.0), 60.0, 900.0).delivered == 0
 
 
 def test_a_trigger_that_comes_later() -> None:
@@ -62,7 +65,8 @@ def test_a_trigger_that_comes_later() -> None:
     queues["b"] = second
     for _ in range(3):
         delivered(meter, second, 12.0)
-    assert {name: counted.delivered for name, counted in meter.each_within(60.0, 13.0).items()} == {"a": 1, "b": 3}
+    mark = meter.mark(60.0, 13.0)
+    assert [meter.of(of, mark, 60.0, 13.0).delivered for of in (first, second)] == [1, 3]
 
 
 def test_slices_are_few_and_whole() -> None:
