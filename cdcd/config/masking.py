@@ -1,8 +1,8 @@
 """A file's text with what is secret in its triggers blotted out, and put in again where an edited definition keeps it. Pure.
 
-Secret is a header's value that is written out, and so are longer values in a URL's query, and segments of its path that look like keys. What
-is put in by `${env:NAME}` and its like does not stand in the file, so a value made of these and of short words (`Bearer ${env:TOKEN}`)
-is shown as it is written.
+Secret is a header's value that is written out, and so are longer values in a URL's query, and segments of its path that look like keys.
+What is put in by `${env:NAME}` and its like does not stand in the file, so a value made of these and of short words
+(`Bearer ${env:TOKEN}`) is shown as it is written.
 """
 
 import json
