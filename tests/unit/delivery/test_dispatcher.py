@@ -537,10 +537,10 @@ def test_what_is_being_sent_is_not_changed_nor_what_ended_since_it_was_read() ->
     assert dispatcher.change(as_read(first), Status.CANCELLED, 0.0, "why") is None
     dispatcher.recorded(final)
     assert dispatcher.change(as_read(first), Status.CANCELLED, 0.0, "why") is None  # it was staged when it was read
-    record = dispatcher.change(as_read(second), Status.CANCELLED, 0.0, "why")
-    assert record is not None
+    cancelled = dispatcher.change(as_read(second), Status.CANCELLED, 0.0, "why")
+    assert cancelled is not None
     assert dispatcher.queues["t"].backlog.count == 1
-    dispatcher.recorded(record)
+    dispatcher.recorded(cancelled)
     dispatcher.passed = None
     assert dispatcher.queues["t"].backlog.count == 0
     assert not dispatcher.queues["t"].held
