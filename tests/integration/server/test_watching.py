@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.setting import Setting
@@ -106,3 +107,56 @@ async def test_a_day_in_the_life(tmp_path: Path, database: Database) -> None:
             await until_troubles(client, lambda found: not found)
             await until(client, "cdcd_trigger_backlog", lambda found: found == 0, trigger="t")
             assert await asked(client, "/livez", "/readyz", "/healthz") == [200] * 3
+
+
+async def test_trouble_with_a_database_and_a_directory(tmp_path: Path, database: Database) -> None:
+    """A slot that is dropped under the daemon, a directory that is moved away; a canary that goes through the queue."""
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        triggers = {
+            "t": setting.trigger("/t", table="t"),
+            "f": {"type": "FILE_CREATE", "storage": "uploads", "webhook": endpoint.url("/f")},
+        }
+        async with api(setting, triggers, storage={"uploads": {"path": str(uploads)}}) as client:
+            assert await troubles(client) == {}
+            uploads.rename(tmp_path / "gone")
+            seen = await until_troubles(client, lambda found: "storage.missing" in found)
+            assert seen["storage.missing"]["where"] == "storage uploads"
+            assert await value(client, "cdcd_storage_there", storage="uploads") == 0
+            (tmp_path / "gone").rename(uploads)
+            await until_troubles(client, lambda found: not found)
+            slot = f"'{setting.slot}'"
+            async with await database.aconnect() as admin:
+                for _ in range(200):  # it is read: whoever reads it must be gone for a moment
+                    await admin.execute(
+                        f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = {slot}"
+                    )
+                    try:
+                        await admin.execute(f"SELECT pg_drop_replication_slot({slot})")
+                        break
+                    except psycopg.errors.ObjectInUse:
+                        continue
+            seen = await until_troubles(client, lambda found: {"slot.missing", "source.stopped"} <= set(found))
+            assert "--accept-gap" in seen["slot.missing"]["fix"] + seen["source.stopped"]["fix"]
+            assert await value(client, "cdcd_database_slot", database="main", state="missing") == 1
+            assert await asked(client, "/livez", "/readyz", "/healthz") == [200, 200, 503]
+
+
+async def test_a_canary_where_changes_are_captured_by_triggers(tmp_path: Path, database: Database) -> None:
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        more: dict[str, Any] = {
+            "canary": "1s",
+            "databases": {"main": {"url": setting.url, "capture": "triggers"}},
+        }
+        async with api(setting, {"t": setting.trigger("/t", table="t")}, **more) as client:
+            await until(client, "cdcd_canary_came_total", lambda found: (found or 0) >= 1)
+            database.execute("INSERT INTO t VALUES (1)")
+            await until(client, "cdcd_trigger_delivered_total", lambda found: found == 1, trigger="t")
+            await until(client, "cdcd_database_lag_changes", lambda found: found == 0, database="main")
+            assert endpoint.to("/t")[0].event["data"]["doc"] == {"id": 1}
+            assert {request.path for request in endpoint.requests} == {"/t"}
