@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.setting import Setting
+from tests.daemon import ROOT
 from tests.endpoint import Answer, Endpoint
 from tests.integration.cli.commands import Result, cdcd
+from tests.integration.delivery.certificates import Authority
 from tests.postgres import Database
 
 
@@ -26,6 +31,15 @@ class Commands:
 
     async def run(self, *arguments: str, answer: str = "") -> Result:
         return await asyncio.to_thread(cdcd, *arguments, "-c", self.config, answer=answer)
+
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        """One that goes on until it is interrupted."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cdcd", *arguments, "-c", str(self.config)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
 
     async def json(self, *arguments: str, code: int = 0) -> Any:
         result = await self.run(*arguments, "--json")
@@ -46,7 +60,10 @@ async def test_what_the_daemon_and_the_store_say_is_the_same(tmp_path: Path, dat
             "bad": {**setting.trigger("/bad", table="orders", type=("DB_INSERT",)), "retries": {"max": 0}},
             "paid": {"type": "PAID", "webhook": endpoint.url("/paid")},
         }
-        daemon = setting.daemon(triggers, server={"listen": f"127.0.0.1:{free_port()}"})
+        # The certificate is for another name: it counts that it is the one of the configuration.
+        cert, key = Authority(tmp_path).issue("daemon", "elsewhere")
+        server = {"listen": f"127.0.0.1:{free_port()}", "tls": {"cert": str(cert), "key": str(key)}}
+        daemon = setting.daemon(triggers, server=server)
         commands = Commands(daemon.config)
         async with daemon:
             await setting.ask("INSERT INTO orders VALUES (1, 20, 'a'), (2, 5, 'b'), (3, 30, 'x')")
@@ -107,11 +124,15 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
         endpoint.always(Answer(400, b"not now"))
         setting = Setting(tmp_path, database, endpoint)
         triggers = {"orders": {**setting.trigger("/hook", table="orders"), "retries": {"max": 0}}}
-        daemon = setting.daemon(triggers, server={"listen": f"127.0.0.1:{free_port()}"})
+        port = free_port()
+        daemon = setting.daemon(triggers, server={"listen": f"127.0.0.1:{port}"})
         commands = Commands(daemon.config)
         async with daemon:
             await setting.ask("INSERT INTO orders SELECT generate_series(1, 30)")
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'failed'", 30)
+            tail = await commands.begin("events", "tail", "--json", "--interval", "0.1", "-n", "1")
+            assert tail.stdout is not None
+            assert json.loads(await asyncio.wait_for(tail.stdout.readline(), 20))["status"] == "failed"
             endpoint.always(Answer())
             asked = await commands.run("events", "retry", "--status", "failed")
             assert (asked.code, "Retry 30 deliveries?" in asked.err, "--yes" in asked.err) == (1, True, True)
@@ -124,11 +145,21 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'processed'", 30)
             again = await commands.run("events", "retry", one, "0193f0c2-8a10-8c1e-9a3f-0a1b2c3d4e5f")
             assert (again.code, len(again.err.splitlines()) >= 2) == (1, True)
+            token = (await commands.run("token", "--role", "viewer")).out.strip()
+            where = ("--url", f"http://127.0.0.1:{port}", "--token", token)
+            assert len((await commands.json("events", "list", "-n", "100", *where))["deliveries"]) == 30
+            forbidden = await commands.run("events", "retry", "--all", "--yes", *where)
+            assert (forbidden.code, "cdcd token --role admin" in forbidden.err) == (1, True)
             replayed = await commands.json("events", "replay", "--key", "7", "--to", endpoint.url("/elsewhere"), "--yes")
             assert (replayed["done"], len(endpoint.to("/elsewhere"))) == (1, 1)
             following = (await commands.json("explain", one))["caused"]
             assert [each["extensions"]["cdcdreplayof"] for each in following] == [one]
             assert (await commands.run("events", "replay", one, "--to", endpoint.url("/elsewhere"))).code == 0
+            tail.send_signal(signal.SIGINT)
+            told, wrong = await asyncio.wait_for(tail.communicate(), 20)
+            lines = [json.loads(line) for line in told.splitlines()]
+            assert (tail.returncode, wrong) == (0, b"")
+            assert {line["key"] for line in lines if line["status"] == "processed"} == {str(key) for key in range(1, 31)}
             endpoint.always(Answer(400, b"not now"))
             await setting.ask("INSERT INTO orders SELECT generate_series(31, 40)")
             await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status = 'failed'", 10)
@@ -140,6 +171,12 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
         assert (await commands.run("events", "cancel", cancelled["id"])).code == 0
         actions = [each["action"] for each in (await commands.json("operations", "list"))["operations"]]
         assert actions == ["cancel", "retry", "send", "replay", "retry", "retry"]
+        slow = await commands.begin("events", "replay", "--key", "7", "--status", "processed", "--rate", "0.01", "--yes")
+        await setting.until("SELECT count(*) FROM cdcd.operations WHERE state = 'running'", 1)
+        slow.send_signal(signal.SIGINT)
+        _, told = await asyncio.wait_for(slow.communicate(), 20)
+        assert (slow.returncode, b"Stopped after" in told) == (130, True), told
+        await setting.until("SELECT count(*) FROM cdcd.operations WHERE state = 'stopped'", 1)
         unserved = setting.daemon(triggers)
         async with unserved:
             await setting.until(
