@@ -58,7 +58,7 @@ def reload(
 def _loaded(path: Path) -> "Config":
     """The files as they are now. What cannot be loaded here is refused there too."""
     from cdcd.cli.options import missing_hint
-    from cdcd.config import load
+    from cdcd.config.load import load
     from cdcd.errors import ConfigError
     from cdcd.server import rules
     from cdcd.triggers.trigger import mistakes_of

@@ -14,8 +14,7 @@ import structlog
 
 from cdcd.admin.reload import Refused, Reloaded
 from cdcd.clock import Clock
-from cdcd.config import load
-from cdcd.config.load import Texts
+from cdcd.config.load import Texts, load
 from cdcd.config.model import Config
 from cdcd.errors import CdcdError, ConfigError, PermanentError, TransientError
 from cdcd.lifecycle import Failed, Tasks

@@ -6,7 +6,7 @@ down by anybody.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -109,8 +109,10 @@ def check_position(database: Database, installed: Installed, known: Position | N
     )
 
 
-async def ensure(catalog: Connection, config: Config, database: Database, logged: Logged) -> tuple[Installed, list[Step]]:
-    """Make what is missing; the log, and the steps that were taken. Raises ReplicationError, SourceNotReady, SourceUnavailable (a
+async def ensure(
+    catalog: Connection, config: Config, database: Database, logged: Logged, new: Container[str] = ()
+) -> tuple[Installed, list[Step]]:
+    """Make what is missing; the log, and the steps that were taken. Of `new` tables nothing was to be written down until now. Raises ReplicationError, SourceNotReady, SourceUnavailable (a
     table is in use)."""
     names = names_of(config)
     taken: list[Step] = []
@@ -123,7 +125,7 @@ async def ensure(catalog: Connection, config: Config, database: Database, logged
             for step in todo:
                 await install.take(catalog, step)
                 log.info("changelog.changed", database=database.name, table=step.table, why=step.why, sql=step.sql)
-                if step.gap:
+                if step.gap and step.table not in new:
                     log.error("changelog.gap", database=database.name, table=step.table, why=step.why, hint=GAP)
             taken += todo
             if not todo:

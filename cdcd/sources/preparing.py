@@ -37,7 +37,7 @@ async def prepare(config: Config, cuts: Cuts, wants: Wants, database: Database) 
     LSN, or a number of the change log. `database`: where it is now, perhaps at another URL. Raises SourceNotReady, SourceUnavailable."""
     cuts.prepare(wants)
     if database.capture is Capture.TRIGGERS:
-        return await log_changes(config, database, cuts.triggers)
+        return await log_changes(config, database, cuts.triggers, cuts.now.triggers)
     await publish(config, database, cuts.triggers)
     await cuts.reopened()
     with translated(database):
@@ -66,7 +66,7 @@ async def recognise(config: Config, cuts: Cuts, database: Database) -> None:
 async def tidy(config: Config, cuts: Cuts) -> None:
     """Let no more be captured than what is wanted. Raises SourceNotReady, SourceUnavailable."""
     if cuts.database.capture is Capture.TRIGGERS:
-        await log_changes(config, cuts.database, cuts.triggers)
+        await log_changes(config, cuts.database, cuts.triggers, cuts.now.triggers)
     else:
         await publish(config, cuts.database, cuts.triggers)
 
@@ -103,11 +103,14 @@ async def _written(catalog: Connection, database: Database, tables: set[Name], p
         wait = min(wait * 1.5, LATEST)
 
 
-async def log_changes(config: Config, database: Database, triggers: Sequence[Trigger]) -> int:
+async def log_changes(config: Config, database: Database, triggers: Sequence[Trigger], former: Sequence[Trigger]) -> int:
     """The same by triggers of the database, with the highest number that was given out: a trigger is made behind whoever was writing
-    (it takes a lock), and up to that number is read only when nothing can appear there any more."""
+    (it takes a lock), and up to that number is read only when nothing can appear there any more. What `former` do not want may have been
+    captured once, and nobody misses what happened since."""
     with translated(database), refusals():
         async with catalog_of(database) as catalog:
+            before = {each.info.full_name for each in (await find_logged(catalog, config, database, former)).wanted}
             logged = await find_logged(catalog, config, database, triggers)
-            await ensure(catalog, config, database, logged)
+            new = {each.info.full_name for each in logged.wanted} - before
+            await ensure(catalog, config, database, logged, new)
             return await ChangeLog(catalog, names_of(config)).written()

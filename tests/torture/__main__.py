@@ -3,6 +3,8 @@
 python -m tests.torture --seed 7 --seconds 30              one seed
 python -m tests.torture --seeds 20 --seconds 30            seeds 1 to 20, one after the other
 python -m tests.torture --capture triggers --seeds 20      the same of the change log
+python -m tests.torture --reloads 50 --seconds 60          with reloads among the troubles
+python -m tests.torture --reloads 50 --calm                reloads alone: nothing may come twice
 """
 
 import argparse
@@ -24,6 +26,8 @@ def main() -> int:
     parser.add_argument(
         "--capture", choices=("replication", "triggers"), default="replication", help="how changes are captured"
     )
+    parser.add_argument("--reloads", type=int, default=0, help="how many reloads, valid and invalid ones, among the troubles")
+    parser.add_argument("--calm", action="store_true", help="no other troubles: then nothing may come twice")
     arguments = parser.parse_args()
     servers = Servers()
     failed = 0
@@ -35,6 +39,8 @@ def main() -> int:
             drain=arguments.drain,
             servers=servers,
             capture=arguments.capture,
+            reloads=arguments.reloads,
+            calm=arguments.calm,
         )
         print(outcome.line, flush=True)
         if outcome.faults:

@@ -6,12 +6,13 @@ does not follow the one before) is a fault by itself, and named with its id.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from tests.torture.reloads import Marks
 from tests.torture.world import KEYED
 
 Row = dict[str, Any]
@@ -148,6 +149,18 @@ class Copy:
 
 def _short(row: Row) -> str:
     return str({name: value if len(str(value)) < 50 else f"{str(value)[:20]}..." for name, value in row.items()})
+
+
+def check_marks(first: Iterable[Receipt], marks: Marks, faults: Faults, *, strict: bool) -> None:
+    """Hold what came of the trigger that comes and goes against what must have. `strict`: nothing was ever read twice."""
+    came = Counter(json.loads(receipt.body)["data"]["doc"]["id"] for receipt in first if receipt.path == "/marks")
+    for number in sorted(marks.wanted - came.keys()):
+        faults.add("mark: lost", str(number))
+    for number in sorted(marks.unwanted & came.keys()) if strict else ():
+        faults.add("mark: nobody wanted it", str(number))
+    for number, times in came.items():
+        if times > 1:
+            faults.add("mark: under two ids", str(number))
 
 
 def check_store(

@@ -21,10 +21,12 @@ from tests.daemon import Daemon
 from tests.postgres import Servers
 from tests.proxy import Proxy
 from tests.torture import account
+from tests.torture.reloads import Marks, Reloads, Variant
 from tests.torture.trouble import Flaky, Trouble
 from tests.torture.workload import Client
 from tests.torture.world import INSERTED, KEYED, SLOT, TABLES, Numbers, write_config
 
+PATHS = ("/keyed", "/all", "/none")
 BEHIND = 2 * 1024 * 1024  # bytes of WAL that the slot may be behind a quiet server: the idle step, and what the store writes
 SETTINGS = {
     "fsync": "on",
@@ -54,14 +56,20 @@ class Outcome:
 class Torture:
     """One run of one seed in `directory`."""
 
-    def __init__(self, seed: int, seconds: float, directory: Path, drain: float, capture: str) -> None:
+    def __init__(
+        self, seed: int, seconds: float, directory: Path, drain: float, capture: str, reloads: int = 0, calm: bool = False
+    ) -> None:
+        """`reloads`: how many, among the troubles; `calm`: there are no others, so nothing may come twice."""
         self.capture = capture
+        self.reloads = reloads
+        self.calm = calm
         self.seed = seed
         self.seconds = seconds
         self.directory = directory
         self.drain = drain
         self.outcome = Outcome(seed, Numbers.of(seed))
-        self.endpoints = [Flaky(seed, 0.02), Flaky(seed, 0.15)]
+        self.endpoints = [Flaky(seed, 0.0 if calm else 0.02), Flaky(seed, 0.0 if calm else 0.15)]
+        self.marks: Marks | None = None
         self.successes: list[set[str]] = [set(), set()]
 
     async def run(self, server: PostgresServer) -> Outcome:
@@ -83,14 +91,27 @@ class Torture:
             store = to_postgres.dsn(server.dsn("store", tcp=True)) if numbers.own_store else None
             config = self.directory / "cdcd.yaml"
             url = to_postgres.dsn(server.dsn("app", tcp=True))
-            write_config(config, numbers, url, store, to_steady.url(""), to_flaky.url(""), self.capture)
-            daemon = Daemon(config)
-            trouble = Trouble(self.seed, server, daemon, to_postgres, [to_steady, to_flaky], self.endpoints)
+
+            def write(variant: Variant | None) -> None:
+                straight = variant is not None and variant.straight
+                one, other = (steady.url(""), flaky.url("")) if straight else (to_steady.url(""), to_flaky.url(""))
+                write_config(config, numbers, url, store, one, other, self.capture, variant)
+
+            write(Variant() if self.reloads else None)
+            daemon, files = Daemon(config), asyncio.Lock()
+            trouble = Trouble(self.seed, server, daemon, to_postgres, [to_steady, to_flaky], self.endpoints, files)
+            reloads = Reloads(self.seed, self.reloads, daemon, config, server.dsn("app"), write, files)
             await daemon.start()
             try:
                 await daemon.ready(60)
                 clients = [Client(n, self.seed, server.dsn("app"), numbers) for n in range(numbers.clients)]
-                await self._trouble(clients, trouble)
+                await self._trouble(clients, trouble, reloads)
+                if self.reloads:
+                    await reloads.heal()
+                    self.marks = reloads.marks
+                    outcome.figures |= {**reloads.counts, "marks": len(reloads.marks.wanted)}
+                for wrong in reloads.wrong:
+                    outcome.faults.add("reload", wrong)
                 began = time.monotonic()
                 if await self._drained(server, daemon):
                     outcome.figures["drained"] = f"{time.monotonic() - began:.1f}s"
@@ -113,14 +134,16 @@ class Torture:
         (self.directory / "faults").write_text(str(outcome.faults))
         return outcome
 
-    async def _trouble(self, clients: list[Client], trouble: Trouble) -> None:
-        """Workload and trouble at once for as long as it was asked for; then an end to both."""
+    async def _trouble(self, clients: list[Client], trouble: Trouble, reloads: Reloads) -> None:
+        """Workload and trouble at once for as long as it was asked for, and until all reloads are done; then an end to both."""
         over = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for client in clients:
                 tasks.create_task(client.run(over))
-            troubling = tasks.create_task(trouble.run(over))
+            troubling = tasks.create_task(over.wait() if self.calm else trouble.run(over))
+            reloading = tasks.create_task(reloads.run(self.seconds))
             await asyncio.wait({troubling}, timeout=self.seconds)
+            await asyncio.wait({reloading})
             over.set()
 
     async def _drained(self, server: PostgresServer, daemon: Daemon) -> bool:
@@ -189,13 +212,18 @@ class Torture:
             first = account.firsts(receipts, faults)
             copy = account.Copy(name, faults)
             for receipt in first:
-                copy.apply(receipt)
+                if receipt.path in PATHS:
+                    copy.apply(receipt)
             copy.compare(real)
+            if self.marks is not None and name == "steady":
+                account.check_marks(first, self.marks, faults, strict=self.calm)
             received |= {receipt.id for receipt in first}
             figures["receipts"] += len(receipts)
             figures["ids"] += len(first)
             figures["again"] += len(receipts) - len(first)
             figures["after_2xx"] += sum(receipt.again for receipt in receipts)
+        if self.calm and figures["again"]:
+            faults.add("came twice although nothing was the matter", str(figures["again"]))
         async with await _connect(self._store(server)) as store:
             logged = await (await store.execute("SELECT id::text, status, attempts, remark FROM cdcd.event_logs")).fetchall()
             tried: dict[str, list[int]] = defaultdict(list)
@@ -238,13 +266,15 @@ def torture(
     drain: float = 120.0,
     servers: Servers,
     capture: str = "replication",
+    reloads: int = 0,
+    calm: bool = False,
     run: Callable[..., Any] = uvloop.run,
 ) -> Outcome:
     """Run one seed; its logs stay in `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     server = servers.new(major, SETTINGS)
     try:
-        outcome: Outcome = run(Torture(seed, seconds, directory, drain, capture).run(server))
+        outcome: Outcome = run(Torture(seed, seconds, directory, drain, capture, reloads, calm).run(server))
         if outcome.faults:
             shutil.copy(server.log_file, directory / "postgres.log")
         return outcome

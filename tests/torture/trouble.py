@@ -61,7 +61,10 @@ class Trouble:
         to_postgres: Proxy,
         to_endpoints: list[Proxy],
         endpoints: list[Flaky],
+        files: asyncio.Lock,
     ) -> None:
+        """`files` is held while the daemon must not be started with what is on disk."""
+        self._files = files
         self.counts: Counter[str] = Counter()
         self.ended: list[str] = []  # lives of the daemon that it ended itself, and should not have
         self._random = random.Random(f"trouble {seed}")
@@ -115,6 +118,10 @@ class Trouble:
             if self._daemon.process is not None and self._daemon.process.returncode != -signal.SIGKILL:
                 code = await self._daemon.wait()
                 self.ended.append(f"exit {code}: {self._daemon.tail(3)}")
+            await self._start()
+
+    async def _start(self) -> None:
+        async with self._files:
             await self._daemon.start()
 
     async def _pause(self, over: asyncio.Event, shortest: float, longest: float) -> None:
@@ -132,14 +139,14 @@ class Trouble:
         await self._daemon.kill()
         if self._random.random() < 0.3:
             await self._for_a_moment(1.0)
-        await self._daemon.start()
+        await self._start()
 
     async def stop_daemon(self) -> None:
         """SIGTERM, and whether it ends in order. A network that is gone meanwhile may break attempts off, no more."""
         code = await self._daemon.stop(signal.SIGTERM, timeout=60)
         if code not in (0, -signal.SIGTERM):  # -SIGTERM: it came before the handler was there
             self.ended.append(f"exit {code} at SIGTERM: {self._daemon.tail(3)}")
-        await self._daemon.start()
+        await self._start()
 
     # Postgres
 

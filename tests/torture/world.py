@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.torture.reloads import Variant
+
 PROJECT = "torture"
 SLOT = PUBLICATION = "cdcd_torture_main"
 
@@ -16,6 +18,7 @@ CREATE UNIQUE INDEX by_index_code ON by_index (area, code);
 CREATE TABLE ledger (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, client int NOT NULL, step int NOT NULL);
 CREATE TABLE no_key (client int NOT NULL, step int NOT NULL, note text);
 CREATE TABLE scratch (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text);
+CREATE TABLE marks (id int PRIMARY KEY);
 ALTER TABLE by_key ALTER big SET STORAGE EXTERNAL;
 ALTER TABLE by_full ALTER big SET STORAGE EXTERNAL, REPLICA IDENTITY FULL;
 ALTER TABLE by_index ALTER big SET STORAGE EXTERNAL, REPLICA IDENTITY USING INDEX by_index_code;
@@ -61,17 +64,26 @@ TRIGGER = """\
     type: [{types}]
     database: main
     table: [{tables}]
-    webhook: {{ url: "{url}", timeout: 1s }}
-    retries: {{ max: 1000, backoff: fixed, first: 100ms, max_interval: 1s, max_age: 1d }}
+    webhook: {{ url: "{url}", timeout: {timeout} }}
+    retries: {{ max: 1000, backoff: fixed, first: {first}, max_interval: 1s, max_age: 1d }}
     order: {order}
 """
 
 
 def write_config(
-    path: Path, numbers: Numbers, url: str, store: str | None, steady: str, flaky: str, capture: str = "replication"
+    path: Path,
+    numbers: Numbers,
+    url: str,
+    store: str | None,
+    steady: str,
+    flaky: str,
+    capture: str = "replication",
+    variant: Variant | None = None,
 ) -> None:
-    """Three triggers to each of two endpoints, so that each of them can rebuild the tables by itself."""
+    """Three triggers to each of two endpoints, so that each of them can rebuild the tables by itself. `variant`: of a run with reloads."""
     every = "DB_INSERT, DB_UPDATE, DB_DELETE"
+    how = variant or Variant()
+    spill_after = numbers.spill_after if how.spill_after is None else how.spill_after
     text = f"""\
 project: {PROJECT}
 secret: a secret of the torture test
@@ -84,14 +96,29 @@ databases:
 eventing: {{ database: {"main" if store is None else "store"} }}
 limits:
   in_flight: {numbers.in_flight}
-  spill_after: {round(numbers.spill_after * 1000)}ms
+  spill_after: {round(spill_after * 1000)}ms
   endpoint_concurrency: {numbers.endpoint_concurrency}
   shutdown: 2s
 triggers:
 """
+
+    def trigger(name: str, types: str, tables: str, url: str, order: str) -> str:
+        made = TRIGGER.format(
+            **{"name": name, "types": types, "tables": tables, "url": url, "order": order},
+            timeout=how.timeout,
+            first=how.first,
+        )
+        return made if how.concurrency is None else f"{made}    concurrency: {how.concurrency}\n"
+
     for name, base in (("steady", steady), ("flaky", flaky)):
         keyed = ", ".join(f"public.{table}" for table in KEYED)
-        text += TRIGGER.format(name=f"{name}-keyed", types=every, tables=keyed, url=f"{base}/keyed", order="key")
-        text += TRIGGER.format(name=f"{name}-all", types="DB_INSERT", tables="ledger", url=f"{base}/all", order="all")
-        text += TRIGGER.format(name=f"{name}-none", types="DB_INSERT", tables="no_key", url=f"{base}/none", order="none")
-    path.write_text(text)
+        text += trigger(f"{name}-keyed", every, keyed, f"{base}/keyed", "key")
+        text += trigger(f"{name}-all", "DB_INSERT", "ledger", f"{base}/all", "all")
+        text += trigger(f"{name}-none", "DB_INSERT", "no_key", f"{base}/none", "none")
+    if variant is not None and variant.marked:
+        text += trigger("marks", "DB_INSERT", "marks", f"{steady}/marks", "key")
+    if variant is not None and variant.scratch:
+        text += trigger("scratch", "DB_INSERT", "scratch", f"{steady}/scratch", "none")
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text)
+    beside.replace(path)
