@@ -100,7 +100,7 @@ def _ordered(triggers: Mapping[str, TriggerConfig], names: Iterable[str]) -> tup
 
 def _same(before: TriggerConfig, after: TriggerConfig) -> bool:
     """Whether nothing but its place in a file changed."""
-    return before == after and before.claims == after.claims and before.put_in == after.put_in
+    return bool(_bare(before) == _bare(after)) and before.claims == after.claims and before.put_in == after.put_in
 
 
 def _wants(trigger: TriggerConfig) -> tuple[object, ...]:

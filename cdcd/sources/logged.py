@@ -112,8 +112,8 @@ def check_position(database: Database, installed: Installed, known: Position | N
 async def ensure(
     catalog: Connection, config: Config, database: Database, logged: Logged, new: Container[str] = ()
 ) -> tuple[Installed, list[Step]]:
-    """Make what is missing; the log, and the steps that were taken. Of `new` tables nothing was to be written down until now. Raises ReplicationError, SourceNotReady, SourceUnavailable (a
-    table is in use)."""
+    """Make what is missing; the log, and the steps that were taken. Of `new` tables nothing was to be written down until now.
+    Raises ReplicationError, SourceNotReady, SourceUnavailable (a table is in use)."""
     names = names_of(config)
     taken: list[Step] = []
     try:
