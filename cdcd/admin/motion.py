@@ -4,10 +4,12 @@ The rules:
 - what is wrong outside of this process (a store, a database or an endpoint that is away) is trouble, and the pipeline still moves: it
   waits as it should, and a restart would help nobody;
 - the pipeline stands still when something has been possible for `STILL` seconds and was not done, though nothing outside is known to be
-  in the way: a commit that does not end, a claim that is not made, a connection on which nothing is heard though the server has more;
+  in the way: a claim that is not made, a connection on which nothing is heard though the server has more. A commit that does not end most
+  likely waits for a lock at the server: no events are taken then, and it counts as standing still only after `WAITED` seconds;
 - an event loop that does not run answers nothing: whoever asks finds out by that.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from cdcd.store.recorder import Recorder
 
 NOTICED = 30.0  # seconds after which something that is not done is told
 STILL = 120.0  # seconds after which a restart may help
+WAITED = 600.0  # the same where the store's server answers nothing: most likely it waits itself, and then a restart only repeats deliveries
 UNREADY = 10.0  # seconds without the store after which no events are taken
 LAG = 1.0  # seconds by which the event loop may be late
 WAITING = "see on its server what it waits for: SELECT * FROM pg_stat_activity WHERE application_name LIKE 'cdcd%'"
@@ -46,7 +49,8 @@ class Watched:
 
 
 class _Found(NamedTuple):
-    """What is seen now. `since`: monotonic seconds; `patience`: seconds until it is told; `ours`: then nothing moves, for all we know."""
+    """What is seen now. `since`: monotonic seconds; `patience`: seconds until it is told; `still`: seconds after which the pipeline stands
+    still, for all we know."""
 
     code: str
     where: str
@@ -54,7 +58,7 @@ class _Found(NamedTuple):
     fix: str
     since: float
     patience: float = 0.0
-    ours: bool = False
+    still: float = math.inf
 
 
 class Motion:
@@ -75,9 +79,10 @@ class Motion:
         for each in found:
             lasts = now - each.since
             if lasts >= each.patience:
-                still = each.ours and lasts >= STILL
-                unready = still or (each.code == "store.unavailable" and lasts >= UNREADY)
-                troubles.append(Trouble(each.code, each.what, each.where, each.fix, wall - lasts, still, unready))
+                patient = UNREADY if each.code == "store.unavailable" else STILL if each.still < math.inf else math.inf
+                troubles.append(
+                    Trouble(each.code, each.what, each.where, each.fix, wall - lasts, lasts >= each.still, lasts >= patient)
+                )
         return troubles
 
     def _look(self, now: float) -> Iterator[_Found]:
@@ -89,16 +94,16 @@ class Motion:
         else:
             if recorder.committing_since is not None:
                 what = "a commit to the event store does not end: somebody holds a lock, or a disk does not answer"
-                yield _Found("store.stuck", "store", what, WAITING, recorder.committing_since, NOTICED, ours=True)
+                yield _Found("store.stuck", "store", what, WAITING, recorder.committing_since, NOTICED, WAITED)
             if engine.claiming_since is not None:
                 what = "reading the backlog does not end"
-                yield _Found("backlog.stuck", "store", what, WAITING, engine.claiming_since, NOTICED, ours=True)
+                yield _Found("backlog.stuck", "store", what, WAITING, engine.claiming_since, NOTICED, WAITED)
             for name in engine.overdue():
                 where = f"trigger {name}"
                 since = self._seen.get(("backlog.overdue", where), now)
-                yield _Found("backlog.overdue", where, "its backlog is due and is not sent", RESTART, since, NOTICED, ours=True)
+                yield _Found("backlog.overdue", where, "its backlog is due and is not sent", RESTART, since, NOTICED, STILL)
             if not engine.full and (late := queue.late) > 0:
-                yield _Found("queue.stuck", "queue", "the queue is not read", RESTART, now - late, NOTICED, ours=True)
+                yield _Found("queue.stuck", "queue", "the queue is not read", RESTART, now - late, NOTICED, STILL)
         for source in self._watched.databases:
             name, standing = source.name.partition(".")[2], source.standing()
             where = f"database {name}"
@@ -108,4 +113,4 @@ class Motion:
                 yield _Found(code, where, standing.trouble, standing.hint or "cdcd tries again by itself", since)
             elif standing.reading and not standing.waits_for_room and standing.written > standing.received:
                 what = "nothing is heard of the server although it has more to tell"
-                yield _Found("source.silent", where, what, RESTART, standing.heard_at, NOTICED, ours=True)
+                yield _Found("source.silent", where, what, RESTART, standing.heard_at, NOTICED, STILL)

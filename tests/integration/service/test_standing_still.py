@@ -28,7 +28,7 @@ async def until(daemon: Daemon, wanted: Callable[[dict[str, Trouble]], bool]) ->
 async def test_locks_and_the_store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """With shorter patience: somebody locks the store's tables, so that commits do not end; then its server is down, which is no
     standing still, but nothing is taken."""
-    for name, seconds in (("NOTICED", 0.2), ("STILL", 0.6), ("UNREADY", 0.3)):
+    for name, seconds in (("NOTICED", 0.2), ("STILL", 0.4), ("WAITED", 0.8), ("UNREADY", 0.3)):
         monkeypatch.setattr(motion, name, seconds)
     database.execute("CREATE TABLE t (id int PRIMARY KEY)")
     async with Endpoint() as endpoint:
@@ -47,9 +47,10 @@ async def test_locks_and_the_store(tmp_path: Path, database: Database, monkeypat
                     await writer.execute("INSERT INTO t VALUES (1)")
                 found = await until(daemon, lambda found: "store.stuck" in found)
                 assert not found["store.stuck"].stands_still  # not yet
+                found = await until(daemon, lambda found: "store.stuck" in found and found["store.stuck"].not_ready)
                 found = await until(daemon, lambda found: "store.stuck" in found and found["store.stuck"].stands_still)
                 assert found["store.stuck"].not_ready
-                assert time.time() - found["store.stuck"].since >= 0.6
+                assert time.time() - found["store.stuck"].since >= 0.8
                 snapshot = await daemon._overview.now()
                 assert (snapshot.alive, snapshot.well) == (False, False)
             assert await until(daemon, lambda found: not found) == {}
