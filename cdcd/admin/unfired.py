@@ -191,7 +191,9 @@ async def _obstacles(
         with refusals():
             rows = await (
                 await catalog.execute(
-                    "SELECT tgenabled::text FROM pg_catalog.pg_trigger WHERE tgrelid = %s AND tgname LIKE 'cdcd%%'", [info.oid]
+                    "SELECT t.tgenabled::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid "
+                    "JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE t.tgrelid = %s AND n.nspname = %s",
+                    [info.oid, config.eventing.schema],
                 )
             ).fetchall()
         if not rows:
