@@ -86,7 +86,9 @@ class Teller:
         return False
 
     def endpoint(self, endpoint: Endpoint, error: str) -> None:
-        """Tell when the endpoint has gone down, or has come back."""
+        """Tell when the endpoint has gone down, or has come back. Where the trigger is gone there is none."""
+        if not endpoint.origin:
+            return
         if endpoint.circuit.state is State.CLOSED:
             if endpoint.origin in self.down:
                 self.down.remove(endpoint.origin)
