@@ -79,14 +79,14 @@ class Deliveries:
     """The event log. Raises StoreUnavailable and StoreRefused, and Unfit. May be used by any number of tasks at a time."""
 
     def __init__(self, dsn: str, schema: str) -> None:
-        self._finder = Finder(dsn, schema)
+        self.finder = Finder(dsn, schema)
 
     async def list(self, wanted: Filter, cursor: str | None = None, limit: int = 50) -> Page:
         """A page: `limit` (1 to 200) deliveries behind `cursor`, which an earlier page gave for the same filter."""
         check(wanted)
         if not 1 <= limit <= MOST:
             raise Unfit(f"limit must be from 1 to {MOST}")
-        stretch = await self._finder.find(wanted, limit, cursor=_number(cursor), seconds=PAGE_SECONDS)
+        stretch = await self.finder.find(wanted, limit, cursor=_number(cursor), seconds=PAGE_SECONDS)
         short = stretch.reached is not None and len(stretch.found) < limit
         return Page(
             tuple(stretch.found),
@@ -97,12 +97,12 @@ class Deliveries:
     async def count(self, wanted: Filter, most: int = COUNTED) -> Count:
         """How many there are, counted up to `most` and for a short while."""
         check(wanted)
-        return Count(*await self._finder.count(wanted, most, seconds=COUNT_SECONDS))
+        return Count(*await self.finder.count(wanted, most, seconds=COUNT_SECONDS))
 
     async def show(self, identity: str) -> Detail:
         """One delivery. Raises NotThere."""
         try:
-            whole = await self._finder.whole(identity)
+            whole = await self.finder.whole(identity)
         except ValueError as error:
             raise NotThere(
                 f"{identity[:100]!r} is no delivery's id", hint="an id is a UUID, as `webhook-id` shows it"
@@ -116,7 +116,7 @@ class Deliveries:
 
     async def close(self) -> None:
         """Close the connections; the next call makes others."""
-        await self._finder.close()
+        await self.finder.close()
 
 
 def check(wanted: Filter) -> None:

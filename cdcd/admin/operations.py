@@ -24,7 +24,7 @@ from cdcd.delivery.steering import Change
 from cdcd.errors import CdcdError, StoreUnavailable
 from cdcd.event import Attempt
 from cdcd.lifecycle import Failed, Tasks
-from cdcd.store.finding import Finder, Found
+from cdcd.store.finding import Found
 from cdcd.store.operations import Operation, OperationStore, Paused, Subject, begun, ended, pausing, redirecting, resuming
 
 __all__ = ["Conflict", "Operation", "Operations", "Order", "Paused", "Planned", "Preview", "Sent"]
@@ -77,7 +77,7 @@ class Operations:
         self._senders = senders
         self._clock = clock
         self._deliveries = Deliveries(dsn, schema)
-        self._finder = Finder(dsn, schema)
+        self._finder = self._deliveries.finder
         self._store = OperationStore(dsn, schema)
         self._reading = asyncio.Lock()
         self._reader = OperationStore(dsn, schema)
@@ -108,7 +108,6 @@ class Operations:
         """Leave what runs where it is: it goes on after the next start."""
         await self._tasks.cancel()
         await self._deliveries.close()
-        await self._finder.close()
         await self._store.close()
         await self._reader.close()
 

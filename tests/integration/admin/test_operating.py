@@ -43,6 +43,22 @@ async def test_one_is_tried_again_under_its_id_and_the_policy_begins_anew(databa
         assert [(each.action, each.state, each.who) for each in kept] == [("retry", "done", "ops")] * 2
 
 
+async def test_max_age_counts_from_the_retry(database: Database) -> None:
+    """An event older than `max_age` gets its retries too, also after a restart."""
+    async with Endpoint() as endpoint:
+        policy = {"retries": Retries(max=1, first=1.0, jitter=0.0, max_age=3600.0)}
+        async with operating(database, endpoint, {"a": policy}) as it:
+            one = it.make(at=time.time() - 10 * 86400)
+            await it.final(one)
+            endpoint.script(Answer(500))
+            await it.operations.retry(one.id, "ops")
+            await it.running.until(lambda: it.rows("SELECT attempts FROM pending") == [(2,)])
+            assert it.rows("SELECT attempts, earlier, since > now() - interval '1 minute' FROM pending") == [(2, 1, True)]
+        async with operating(database, endpoint, {"a": policy}) as it:
+            await it.settled()
+            assert it.status(one) == "processed"
+
+
 async def test_a_waiting_one_is_sent_now_and_what_stands_behind_it_is_not(database: Database) -> None:
     async with Endpoint() as endpoint, operating(database, endpoint, {"a": LATER}) as it:
         endpoint.script(Answer(500))
