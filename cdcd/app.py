@@ -37,7 +37,7 @@ from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Group, Part, Supervisor
 from cdcd.notify import Notifier
 from cdcd.reloading.parts import Maker, Rules
-from cdcd.reloading.reloader import Reloader, load_configuration
+from cdcd.reloading.reloader import Reloader, read_configuration
 from cdcd.reloading.taking import Running
 from cdcd.reloading.watching import Watching
 from cdcd.server.api import make_server
@@ -226,7 +226,7 @@ class Daemon:
         reloader.ended.append(lambda what: service.reloaded(what.words))
         event_log = Deliveries(dsn, schema)
         explaining = Explaining(lambda: self.config, event_log, Causes(dsn, schema), operations.paused)
-        editing = Editing(lambda: self.config, lambda texts: load_configuration(self.config, texts)[0], reloader.reload)
+        editing = Editing(lambda: self.config, lambda texts: read_configuration(self.config, texts), reloader.reload)
         listing = Triggers(lambda: self.config, overview, Backlog(dsn, schema), operations.paused)
         trying = Trying(lambda: self.config, editing, event_log, lambda: maker.signer(self.config), senders)
         ticking = Ticking(lambda: self.config, event_log, engine, clock)

@@ -33,7 +33,7 @@ _MISTAKE = re.compile(r"(?s)(.*?):(\d+):(\d+): (.*)")
 _FIELD = re.compile(r"triggers\.[A-Za-z0-9_-]+(?:\.([^\s:]+?):? |: (?:unknown option )?'(\w+)'(?: is missing|;|$))")
 
 Read = Callable[[Texts], Config]
-"""Reads the configuration whole, with these texts in the place of files, and compiles it. Raises ConfigError."""
+"""Reads the configuration whole, expressions included, with these texts in the place of files. Raises ConfigError."""
 Reload = Callable[[str], Awaitable[object]]
 """Takes the files over; who asks. Raises ConfigError, TransientError."""
 
@@ -106,6 +106,7 @@ class Editing:
         self._read = read
         self._reload = reload
         self._one = asyncio.Lock()
+        self._judging = asyncio.Lock()
 
     # Looking
 
@@ -133,7 +134,8 @@ class Editing:
 
     async def validate(self, draft: Draft) -> list[Mistake]:
         """Every mistake that writing it would be refused for."""
-        return (await asyncio.to_thread(self._judge, draft, None))[2]
+        async with self._judging:  # it takes a processor for a while: one at a time
+            return (await asyncio.to_thread(self._judge, draft, None))[2]
 
     def config_with(self, draft: Draft) -> Config:
         """The configuration as it would be with this draft. Takes a while: not for the event loop. Raises Invalid."""

@@ -32,9 +32,14 @@ REACH = 20.0  # seconds that the look at a database may take
 READ = 30.0  # seconds for which the answer waits until the databases have been read up to their positions
 
 
-def load_configuration(config: Config, texts: Texts | None = None) -> tuple[Config, tuple[Trigger, ...]]:
-    """The configuration as its files say it now (`texts` in the place of some), and its triggers compiled. Raises ConfigError."""
-    new = load(config.path, os.environ, mistakes_of, rules.mistakes_of, texts)
+def read_configuration(config: Config, texts: Texts | None = None) -> Config:
+    """The configuration as its files say it now, `texts` in the place of some. Raises ConfigError, for expressions too."""
+    return load(config.path, os.environ, mistakes_of, rules.mistakes_of, texts)
+
+
+def load_configuration(config: Config) -> tuple[Config, tuple[Trigger, ...]]:
+    """The configuration as its files say it now, and its triggers compiled. Raises ConfigError."""
+    new = read_configuration(config)
     return new, compile_all(new)
 
 
