@@ -13,6 +13,15 @@ _TYPES = (
     *("FILE_CREATE", "FILE_UPDATE", "FILE_DELETE", "SCHEDULE"),
 )
 
+
+def _statuses(incomplete: str) -> list[str]:
+    return [each for each in STATUSES if each.startswith(incomplete)]
+
+
+def _types(incomplete: str) -> list[str]:
+    return [each for each in _TYPES if each.startswith(incomplete)]
+
+
 _PANEL = "Which deliveries"
 
 TriggerFilter = Annotated[
@@ -24,15 +33,13 @@ StatusFilter = Annotated[
     typer.Option(
         "--status",
         help="staged, processed, failed or cancelled. May be repeated.",
-        autocompletion=lambda: list(STATUSES),
+        autocompletion=_statuses,
         rich_help_panel=_PANEL,
     ),
 ]
 TypeFilter = Annotated[
     list[str] | None,
-    typer.Option(
-        "--type", help="Of events of this type. May be repeated.", autocompletion=lambda: list(_TYPES), rich_help_panel=_PANEL
-    ),
+    typer.Option("--type", help="Of events of this type. May be repeated.", autocompletion=_types, rich_help_panel=_PANEL),
 ]
 SourceFilter = Annotated[
     str | None, typer.Option(help="Of this database or storage, or this CloudEvent source.", rich_help_panel=_PANEL)
