@@ -231,7 +231,7 @@ def operation_shown(one: Operation) -> dict[str, Any]:
         "action": one.action,
         "state": one.state,
         "who": one.who,
-        "filter": one.filter,
+        "filter": {name: _time(value) if name in ("since", "until") else value for name, value in one.filter.items()},
         "options": one.options,
         "total": one.total,
         "exact": one.exact,
@@ -242,6 +242,11 @@ def operation_shown(one: Operation) -> dict[str, Any]:
         "startedAt": time_of(one.started),
         "endedAt": time_of(one.ended),
     }
+
+
+def _time(value: object) -> object:
+    """Seconds, as an operation keeps them, as the API writes times."""
+    return time_of(round(value * 1_000_000)) if isinstance(value, int | float) else value
 
 
 def _body(one: Operation) -> bytes:

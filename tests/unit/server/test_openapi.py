@@ -7,6 +7,8 @@ from jsonschema_rs import meta
 
 from cdcd.server.openapi import document
 from cdcd.server.routes import Route
+from cdcd.server.v1.operations import operation_shown
+from cdcd.store.operations import Operation
 from tests.unit.server.every import GROUPS
 
 DOCUMENT = document(GROUPS, "0")
@@ -56,3 +58,11 @@ def test_references_lead_somewhere_and_schemas_are_schemas() -> None:
     walk(DOCUMENT)
     for schema in DOCUMENT["components"]["schemas"].values():
         meta.validate(schema)
+
+
+def test_an_operation_tells_its_filter_as_it_is_described() -> None:
+    """It is kept with seconds in it, and asked for and answered in RFC 3339."""
+    shown = operation_shown(
+        Operation("i", "retry", {"trigger": ["a"], "since": 1_795_500_080.25, "until": 1_795_500_081}, {}, "me")
+    )
+    assert shown["filter"] == {"trigger": ["a"], "since": "2026-11-24T06:01:20.250000Z", "until": "2026-11-24T06:01:21.000000Z"}
