@@ -95,7 +95,10 @@ class Table:
         return next((form for prefix, form in self.forms if path.startswith(prefix)), PROBLEMS)
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        """The route of a request, and its parameters. `path` as it came, percent-encoded. Raises Problem 404 or 405."""
+        """The route of a request, and its parameters. `path` as it came, percent-encoded. HEAD is answered as GET, without the body.
+        Raises Problem 404 or 405."""
+        if method == "HEAD":
+            method = "GET"
         methods = self._plain.get(path, {})
         route = methods.get(method)
         if route is not None:

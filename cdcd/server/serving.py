@@ -226,6 +226,8 @@ class Server:
         reply = await (self._with_body(route, call) if route.body else route.handler(call))
         if isinstance(reply, Stream):
             self._begin(reply, route, claims)
+            if request.method == "HEAD":
+                reply.end()
         return reply
 
     def _begin(self, stream: Stream, route: Route, claims: Claims) -> None:

@@ -67,6 +67,9 @@ async def test_every_route_with_every_role() -> None:
     async with every() as base, aiohttp.ClientSession() as session:
         for route in ROUTES:
             assert (await ask(session, base, route, None) == 208) is (name(route) in OPEN), name(route)
+            if route.method == "GET":
+                head = dataclasses.replace(route, method="HEAD")
+                assert (await ask(session, base, head, None) == 208) is (name(route) in OPEN), name(route)
             for role in Role:
                 allowed = route.open or role in route.roles
                 assert (await ask(session, base, route, role.value) == 208) is allowed, (name(route), role)

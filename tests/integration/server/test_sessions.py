@@ -220,6 +220,9 @@ async def test_a_stream_goes_on_until_it_ends() -> None:
         assert MOST_UNREAD < 10**8
         writer.close()
 
+        async with client.head(url) as answer:  # its head alone
+            assert (answer.status, await answer.read()) == (200, b"")
+
         closed.clear()
         go.clear()
         short = {"Authorization": f"Bearer {signed(seconds=0.2)}"}

@@ -1,5 +1,6 @@
 """Triggers are written into files of the include directory: whole or not at all, and nothing else in them changes."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
@@ -182,6 +183,15 @@ async def test_nobody_overwrites_what_another_wrote(editing: Editing, main: Path
             await act()
         assert not caught.value.missing
     assert shop(main).read_text() == FILE + "# changed meanwhile\n"
+
+
+async def test_of_two_who_saw_the_same_one_writes(editing: Editing, main: Path) -> None:
+    found = await editing.show("users")
+    texts = [found.yaml.replace("DB_INSERT", kind) for kind in ("DB_UPDATE", "DB_DELETE")]
+    done = await asyncio.gather(*(editing.put(Draft("users", text), "a", found.etag) for text in texts), return_exceptions=True)
+    assert sorted(isinstance(each, Outdated) for each in done) == [False, True]
+    done = await asyncio.gather(*(editing.put(Draft("new", GOOD), "a", None) for _ in range(2)), return_exceptions=True)
+    assert sorted(isinstance(each, Outdated) for each in done) == [False, True]
 
 
 @pytest.mark.parametrize(
