@@ -12,7 +12,7 @@ from cdcd.admin.snapshot import Trouble
 from cdcd.app import Daemon
 from cdcd.config import load
 from tests.acceptance.setting import Setting
-from tests.endpoint import Endpoint
+from tests.endpoint import Answer, Endpoint
 from tests.postgres import Database
 
 
@@ -25,6 +25,18 @@ async def until(daemon: Daemon, wanted: Callable[[dict[str, Trouble]], bool]) ->
     return found
 
 
+async def forgotten(daemon: Daemon) -> None:
+    """What only a mistake of ours could bring about, put there by hand: something is due, and nobody is at it."""
+    assert daemon._overview is not None
+    engine = daemon._overview._watched.engine
+    engine.dispatcher.queues["t"].backlog.restore(3, {})
+    engine._due["t"] = 0.0  # and nobody advances it
+    found = await until(daemon, lambda found: "backlog.overdue" in found and found["backlog.overdue"].stands_still)
+    assert found["backlog.overdue"].where == "trigger t"
+    engine._advance()  # looks at the store, which holds nothing
+    assert await until(daemon, lambda found: not found) == {}
+
+
 async def test_locks_and_the_store(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """With shorter patience: somebody locks the store's tables, so that commits do not end; then its server is down, which is no
     standing still, but nothing is taken."""
@@ -33,7 +45,9 @@ async def test_locks_and_the_store(tmp_path: Path, database: Database, monkeypat
     database.execute("CREATE TABLE t (id int PRIMARY KEY)")
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
-        daemon = Daemon(load(setting.configure({"t": setting.trigger("/t", table="t")}), {}))
+        daemon = Daemon(
+            load(setting.configure({"t": setting.trigger("/t", table="t", retries={"first": "2s", "jitter": 0})}), {})
+        )
         running = asyncio.ensure_future(daemon.run())
         try:
             async with asyncio.timeout(30):
@@ -55,6 +69,21 @@ async def test_locks_and_the_store(tmp_path: Path, database: Database, monkeypat
                 assert (snapshot.alive, snapshot.well) == (False, False)
             assert await until(daemon, lambda found: not found) == {}
             await setting.processed(1)
+            # A delivery is due in the store, and whoever wants to read the backlog waits for a lock.
+            endpoint.script(Answer(500), path="/t")
+            database.execute("INSERT INTO t VALUES (2)")
+            await setting.until("SELECT count(*) FROM cdcd.pending", 1)
+            async with await database.aconnect() as other, other.transaction():
+                await other.execute("LOCK TABLE cdcd.pending IN ACCESS EXCLUSIVE MODE")
+                found = await until(daemon, lambda found: "backlog.stuck" in found and found["backlog.stuck"].stands_still)
+                assert found["backlog.stuck"].where == "store"
+            assert await until(daemon, lambda found: not found) == {}
+            await setting.processed(2)
+            async with await database.aconnect() as other, other.transaction():
+                await other.execute("LOCK TABLE cdcd.queued IN ACCESS EXCLUSIVE MODE")
+                await until(daemon, lambda found: "queue.stuck" in found and found["queue.stuck"].stands_still)
+            assert await until(daemon, lambda found: not found) == {}
+            await forgotten(daemon)
             server = database.postgres.server
             await asyncio.to_thread(server.stop)
             found = await until(daemon, lambda found: "store.unavailable" in found and found["store.unavailable"].not_ready)
