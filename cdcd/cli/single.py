@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from cdcd.cli.doing import DONE, REFUSED, print_json
 from cdcd.cli.times import rfc3339, seconds_of
-from cdcd.cli.working import follow
+from cdcd.cli.working import watched
 from cdcd.errors import CdcdError
+from cdcd.event import REPLAY_OF
 
 if TYPE_CHECKING:
     from cdcd.cli.reach import Reach
@@ -48,9 +49,9 @@ async def _one(reach: "Reach", action: str, identity: str, extra: dict[str, Any]
         order = {"action": action, "filter": await _alone(reach, identity), **extra}
         if dry_run:
             return await reach.operate({**order, "dryRun": True})
-        begun = await reach.operate(order)
-        if await follow(reach, begun, as_json=False):
-            raise CdcdError("it could not be replayed")
+        begun = await watched(reach, await reach.operate(order))
+        if not begun["done"]:
+            raise CdcdError(begun["remark"] or "it was not replayed; --dry-run tells why")
         return {"id": identity, "operation": begun["id"]}
     return await reach.act(identity, action)
 
@@ -58,6 +59,8 @@ async def _one(reach: "Reach", action: str, identity: str, extra: dict[str, Any]
 async def _alone(reach: "Reach", identity: str) -> Body:
     """A filter that selects this delivery and no other. Raises CdcdError where there is none."""
     one = await reach.delivery(identity)
+    if (first := one["extensions"].get(REPLAY_OF)) is not None:
+        raise CdcdError("it is a replay itself", hint=f"replay what it repeats: {first}")
     begin = seconds_of(one["time"])
     wanted: Body = {
         "trigger": [one["trigger"]],
@@ -68,10 +71,11 @@ async def _alone(reach: "Reach", identity: str) -> Body:
         "until": rfc3339(begin + 1e-6),
     }
     query = [(name, each) for name, value in wanted.items() for each in (value if isinstance(value, list) else [value])]
-    count = await reach.count(query)
-    if count["count"] != 1:
+    found = (await reach.deliveries(query, None, 200))["deliveries"]
+    others = [each for each in found if each["id"] != identity and REPLAY_OF not in each["extensions"]]  # replays are left out
+    if others:
         raise CdcdError(
-            f"{count['count']} deliveries have this trigger, key and time (they are of one transaction), so it cannot be selected alone",
+            f"{len(others) + 1} deliveries have this trigger, key and time (they are of one transaction), so it cannot be selected alone",
             hint=f"replay them together: --trigger {one['trigger']} --key '{one['key']}' --since {one['time']} --until {wanted['until']}",
         )
     return wanted

@@ -41,7 +41,7 @@ async def operate(reach: "Reach", order: Body, *, dry_run: bool, yes: bool, wait
 async def follow(reach: "Reach", operation: Body, *, as_json: bool) -> int:
     """Wait until an operation is over, showing how far it is; the exit code."""
     try:
-        operation = await _watched(reach, operation)
+        operation = await watched(reach, operation)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None:
@@ -54,7 +54,8 @@ async def follow(reach: "Reach", operation: Body, *, as_json: bool) -> int:
     return DONE if operation["state"] == "done" and not operation["failed"] else REFUSED
 
 
-async def _watched(reach: "Reach", operation: Body) -> Body:
+async def watched(reach: "Reach", operation: Body) -> Body:
+    """Wait until an operation is over, with a bar on a terminal; the operation as it is then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

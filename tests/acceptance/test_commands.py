@@ -155,6 +155,11 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
             following = (await commands.json("explain", one))["caused"]
             assert [each["extensions"]["cdcdreplayof"] for each in following] == [one]
             assert (await commands.run("events", "replay", one, "--to", endpoint.url("/elsewhere"))).code == 0
+            assert (
+                await commands.run("events", "replay", one)
+            ).out == f"{one} is replayed\n"  # whatever replays of it there are
+            again = await commands.run("events", "replay", following[0]["id"])
+            assert (again.code, f"replay what it repeats: {one}" in again.err) == (1, True)
             tail.send_signal(signal.SIGINT)
             told, wrong = await asyncio.wait_for(tail.communicate(), 20)
             lines = [json.loads(line) for line in told.splitlines()]
@@ -170,7 +175,7 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
         (cancelled,) = (await commands.json("events", "list", "--key", "40"))["deliveries"]
         assert (await commands.run("events", "cancel", cancelled["id"])).code == 0
         actions = [each["action"] for each in (await commands.json("operations", "list"))["operations"]]
-        assert actions == ["cancel", "retry", "send", "replay", "retry", "retry"]
+        assert actions == ["cancel", "retry", "replay", "send", "replay", "retry", "retry"]
         slow = await commands.begin("events", "replay", "--key", "7", "--status", "processed", "--rate", "0.01", "--yes")
         await setting.until("SELECT count(*) FROM cdcd.operations WHERE state = 'running'", 1)
         slow.send_signal(signal.SIGINT)
