@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections import Counter
@@ -385,11 +386,54 @@ async def test_asked_for_at_once_they_are_done_one_after_the_other(tmp_path: Pat
             answers = await asyncio.gather(*(cdcd.ask("POST", "/v1/reload") for _ in range(4)))
             assert [status for status, _ in answers] == [200] * 4
             assert sorted(len(answer["added"]) for _, answer in answers) == [0, 0, 0, 1]
-            command = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cdcd", "reload", "-c", str(cdcd.daemon.config), "--dry-run"),
-                stdout=asyncio.subprocess.PIPE,
-                cwd=ROOT,
-            )
-            assert "no mistake" in (await command.communicate())[0].decode()
         finally:
             assert await cdcd.daemon.stop() == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def command(*arguments: str) -> tuple[int, str]:
+    """`cdcd reload` as a process: its exit code and what it says."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cdcd", "reload", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
+
+
+async def test_the_command(tmp_path: Path, database: Database) -> None:
+    """By SIGHUP where there is no API, by the API where there is one; also while its secret is being rotated."""
+    tables(database, "a")
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        one = setting.trigger("/one", table="a")
+        file = str(setting.configure({"one": one}))
+        assert (await command("-c", file))[0] == 2  # nobody runs with it
+        async with setting.daemon({"one": one}) as daemon:
+            setting.configure({"one": {**one, "concurrency": 2}})
+            code, said = await command("-c", file)
+            assert (code, f"process {daemon.pid} was asked" in said) == (0, True), said
+            await daemon.wait_log("reload.taken", changed=["one"])
+            setting.configure({"one": {**one, "tabel": "a"}})
+            code, said = await command("-c", file)
+            assert (code, "tabel" in said, "nothing was reloaded" in said) == (1, True, True)
+        async with setting.daemon({"one": one}, server={"listen": f"127.0.0.1:{free_port()}"}):
+            changed = json.loads(setting.directory.joinpath("cdcd.yaml").read_text())
+            changed["secrets"] = [{"value": "a secret that is quite another one"}, {"value": changed.pop("secret")}]
+            changed["triggers"]["one"]["concurrency"] = 2
+            setting.directory.joinpath("cdcd.yaml").write_text(json.dumps(changed))
+            code, said = await command("-c", file)
+            assert (code, said) == (0, "changed: one\noptions: secrets\n")
+            changed["triggers"]["one"]["table"] = "missing"
+            setting.directory.joinpath("cdcd.yaml").write_text(json.dumps(changed))
+            code, said = await command("-c", file)
+            assert (code, "no table is named" in said) == (1, True), said
