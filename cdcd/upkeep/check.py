@@ -25,12 +25,13 @@ from cdcd.upkeep.stored import check_store
 
 
 def capturing(config: Config) -> dict[str, tuple[Trigger, ...]]:
-    """The databases with enabled triggers, and these. `config` has compiled before."""
+    """The databases that are read, for enabled triggers or the canary, and the triggers. `config` has compiled before."""
     triggers = [trigger for trigger in compile_all(config) if trigger.config.enabled]
     return {
         name: mine
         for name in config.databases
         if (mine := tuple(trigger for trigger in triggers if trigger.config.database == name))
+        or (config.canary is not None and config.canary.database == name)
     }
 
 
