@@ -25,6 +25,10 @@ TRIGGER = """
     type: DB_INSERT
     table: public.items
     webhook: http://127.0.0.1:1/none
+  yearly:
+    type: SCHEDULE
+    schedule: 0 0 1 1 *
+    webhook: http://127.0.0.1:1/none
 """
 LOAD = """
 INSERT INTO cdcd.event_logs
@@ -130,6 +134,9 @@ def run(server: Server, *, small: bool) -> list[Figure]:
         figures.append(figure("one delivery", took, took, took, f"{count:,} deliveries loaded in {loaded:.0f} s"))
         took, _ = client.get("/v1/operations")
         figures.append(figure("operations", took, took, took, ""))
+        for path in ("/v1/triggers", "/v1/triggers/t1", "/v1/databases", "/v1/storage", "/v1/schedules"):
+            times = [client.get(path)[0] for _ in range(100)]
+            figures.append(figure(path, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
     return figures
 
 
