@@ -141,7 +141,9 @@ def test_no_log_event_is_described_that_does_not_exist() -> None:
 # The API
 
 
-@pytest.mark.parametrize("path", sorted({route.path for group in GROUPS for route in group.routes if route.path.startswith("/v1/")}))
+@pytest.mark.parametrize(
+    "path", sorted({route.path for group in GROUPS for route in group.routes if route.path.startswith("/v1/")})
+)
 def test_every_route_of_the_api_is_on_a_page(path: str) -> None:
     shown = re.sub(r"\\\{\w+\\\}", r"[{<]?\\w+[}>]?", re.escape(path))
     assert any(re.search(shown, page(name)) for name in ("api.md", "queue.md", "metrics.md")), path
