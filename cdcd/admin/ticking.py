@@ -1,5 +1,6 @@
 """Schedules as an operator sees them: when they fire next, what came of the last times; and letting one fire now."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import structlog
 
 from cdcd.admin.deliveries import Deliveries, Filter, Found
 from cdcd.clock import Clock
-from cdcd.config.model import Config, Kind, Schedule
+from cdcd.config.model import Config, Schedule, TriggerConfig
 from cdcd.config.types import SCHEDULE_TYPE
 from cdcd.errors import CdcdError
 from cdcd.event import Delivery, Event
@@ -67,19 +68,14 @@ class Ticking:
 
     async def list(self) -> list[Scheduled]:
         """All of them, by name. Raises StoreUnavailable."""
-        now = int(self._clock.now())
-        found = []
-        for trigger in sorted(self._config().triggers.values(), key=lambda each: each.name):
-            if trigger.kind is Kind.SCHEDULE and trigger.schedule is not None:
-                ticks = Ticks(trigger.schedule)
-                coming = list(islice(ticks.after(now), NEXT)) if trigger.enabled else []
-                last = (await self._deliveries.list(Filter(trigger=(trigger.name,)), limit=LAST)).items
-                found.append(
-                    Scheduled(
-                        trigger.name, trigger.schedule, trigger.enabled, coming, [ticks.written(at) for at in coming], last
-                    )
-                )
-        return found
+        triggers = sorted(self._config().triggers.values(), key=lambda each: each.name)
+        return list(await asyncio.gather(*(self._one(each, each.schedule) for each in triggers if each.schedule is not None)))
+
+    async def _one(self, trigger: TriggerConfig, schedule: Schedule) -> Scheduled:
+        ticks = Ticks(schedule)
+        coming = [*islice(ticks.after(int(self._clock.now())), NEXT)] if trigger.enabled else []
+        last = await self._deliveries.list(Filter(trigger=(trigger.name,)), limit=LAST)
+        return Scheduled(trigger.name, schedule, trigger.enabled, coming, [ticks.written(at) for at in coming], last.items)
 
     async def run(self, name: str, who: str) -> str:
         """Let it fire now, beside its schedule; the id of the delivery, which is durable then. Its event says `manual`. Raises NoSchedule,
