@@ -135,14 +135,17 @@ class Torture:
         return outcome
 
     async def _trouble(self, clients: list[Client], trouble: Trouble, reloads: Reloads) -> None:
-        """Workload and trouble at once for as long as it was asked for, and until all reloads are done; then an end to both."""
-        over = asyncio.Event()
+        """Workload and trouble at once for as long as it was asked for. What is left of the reloads then comes under load alone: a
+        daemon that is killed every few seconds is not often there to be asked."""
+        over, healed = asyncio.Event(), asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for client in clients:
                 tasks.create_task(client.run(over))
-            troubling = tasks.create_task(over.wait() if self.calm else trouble.run(over))
+            troubling = tasks.create_task(healed.wait() if self.calm else trouble.run(healed))
             reloading = tasks.create_task(reloads.run(self.seconds))
             await asyncio.wait({troubling}, timeout=self.seconds)
+            reloads.counts["in_trouble"] = 0 if self.calm else reloads.counts["reloads"]
+            healed.set()
             await asyncio.wait({reloading})
             over.set()
 
