@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cdcd.embedded.postgres import PostgresServer, _free_port
@@ -141,8 +142,13 @@ def test_the_page_followed_to_the_letter(own_server: OwnServer, tmp_path: Path) 
         assert re.search(r"200 DB_INSERT  public\.users/1 .* verified$", arrived.rstrip())
         looked = reader.run(block("cdcd status"))
         assert "welcome-email" in looked
-        assert re.search(r"processed \| DB_INSERT \| public\.users/1", looked)
+        assert re.search(r"processed\twelcome-email\tDB_INSERT public\.users/1\t1", looked)
+        assert "DB_INSERT public.users/1: it fires" in looked
         daemon.terminate()
         daemon.wait(30)
     reader.run(block("cdcd teardown"))
-    assert "Nothing is there." in reader.run("cdcd teardown --yes")
+    with psycopg.connect(server.dsn("shop", tcp=True)) as owner:
+        left = owner.execute(
+            "SELECT slot_name FROM pg_replication_slots UNION ALL SELECT pubname FROM pg_publication"
+        ).fetchall()
+        assert left == []
