@@ -128,6 +128,9 @@ class Dispatcher:
         """A claim begins: the ids it must leave out. Until it has ended there is no other for this trigger."""
         queue = self.queues[trigger]
         queue.moved.clear()
+        for delivery in queue.held.values():
+            if delivery.gone and not delivery.number:  # an operator's change that is not committed: nothing may pass it until it is
+                queue.moved.update(self._keys(delivery))
         return list(queue.held)
 
     def admit(self, delivery: Delivery, now: float) -> list[Record]:
@@ -409,6 +412,7 @@ class Dispatcher:
         queue = self.queues[delivery.trigger]
         delivery.gone = True
         records = self._stage_live(queue, lanes_of(delivery))
+        queue.moved.update(self._keys(delivery))  # a claim that is under way may leave it out, as it was before
         record = self._join(queue, delivery, None, due_at, why)
         record.again = True
         return [*records, record]

@@ -108,6 +108,7 @@ class World:
         self.dispatcher = Dispatcher(TRIGGERS, LIMITS, MOST_LANES)
         self.dispatcher.paused = set(self.paused)
         self.concluded |= self.final.keys()  # what an operator wanted to be tried again and was not committed
+        self.concluded -= {identity for identity in getattr(self, "taken_back", ()) if identity not in self.final}
         self.taken_back: set[str] = set()
         self.queued: list[Record] = []
         self.flying: dict[str, Delivery] = {}
