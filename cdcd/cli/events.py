@@ -17,6 +17,7 @@ from cdcd.cli.filters import (
     UntilFilter,
     WhereFilter,
     query_of,
+    seconds,
     wanted,
 )
 from cdcd.cli.options import ConfigOption, JsonOption, TokenOption, UrlOption, Where, YesOption
@@ -197,6 +198,7 @@ def tail(
     error: ErrorFilter = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last ones to begin with.")] = 10,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    back: Annotated[str, typer.Option(help="How old an event may be that is recorded only now: 10m, 1d.")] = "2m",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     config: ConfigOption = _HERE,
     url: UrlOption = None,
@@ -204,18 +206,20 @@ def tail(
 ) -> None:
     """Follow the event log: each delivery as it is recorded, and again when its status changes. Ctrl-C ends it.
 
-    It goes on by itself when cdcd is restarted meanwhile.
+    It goes on by itself when cdcd is restarted meanwhile. While cdcd catches up after an outage, or replays old events, look back
+    further with --back.
 
     Exit codes: 0 ended by Ctrl-C, 1 refused, 2 nobody could be reached.
 
     Examples: `cdcd events tail`, `cdcd events tail --status failed --json | jq -r .remark`
     """
     query = query_of(wanted(trigger, status, type, source, key, None, None, where, error))
+    reaching = seconds(back, "--back")
 
     async def main(reach: "Reach") -> int:
         from cdcd.cli.tailing import follow
 
-        await follow(reach, query, lines, interval, as_json=as_json)
+        await follow(reach, query, lines, interval, reaching, as_json=as_json)
         return DONE
 
     try:

@@ -93,6 +93,16 @@ def query_of(members: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, each) for name, value in members.items() for each in (value if isinstance(value, list) else [value])]
 
 
+def seconds(text: str, option: str) -> float:
+    """A duration that was given with an option. Ends the command for what is none."""
+    from cdcd.config.quantities import duration
+
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
 def _time(text: str | None, option: str) -> str | None:
     from cdcd.cli.times import moment, rfc3339
 

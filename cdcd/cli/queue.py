@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdcd.cli.doing import DONE, do, print_json
+from cdcd.cli.filters import seconds
 from cdcd.cli.options import ConfigOption, JsonOption, TokenOption, UrlOption, Where
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def queue(
     if at is not None:
         event["at"] = _moment(at)
     if delay is not None:
-        _duration(delay)
+        seconds(delay, "--delay")
 
     async def main(reach: "Reach") -> int:
         done = await reach.queue(event, float(timeout) if wait else None)
@@ -80,12 +81,3 @@ def _moment(text: str) -> str:
         return rfc3339(moment(text, time.time()))
     except (ValueError, OverflowError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint="--at") from error
-
-
-def _duration(text: str) -> None:
-    from cdcd.config.quantities import duration
-
-    try:
-        duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--delay") from error

@@ -1,8 +1,8 @@
 """Following the event log: what is recorded since the last look, and what has another status since.
 
 The rule: a delivery is recorded when it ends, but its id says when its event happened, so newer ones can come first. Each look therefore
-goes back `OVERLAP` seconds before the last one, and what was told is not told again. A delivery that is recorded for the first time later
-than that after its event is staged, and was told when it was.
+goes back some time before the last one (`back`), and what was told is not told again. What is recorded for the first time later than that
+after its event (cdcd catches up after an outage, a replay of something old) is seen by who looks back further.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from cdcd.cli.reach import Reach
 
-OVERLAP = 120.0  # seconds
 PAGE = 200
 MOST = 5000  # deliveries of one look
 LONGEST_WAIT = 10.0  # seconds between tries to reach a daemon that is gone
@@ -29,7 +28,9 @@ LONGEST_WAIT = 10.0  # seconds between tries to reach a daemon that is gone
 Body = dict[str, Any]
 
 
-async def follow(reach: "Reach", query: list[tuple[str, str]], lines: int, interval: float, *, as_json: bool) -> None:
+async def follow(
+    reach: "Reach", query: list[tuple[str, str]], lines: int, interval: float, back: float, *, as_json: bool
+) -> None:
     """Until it is cancelled. Raises CdcdError for what will not mend by itself."""
     out = console()
     told: dict[str, tuple[str, float]] = {}  # status, and when its event happened
@@ -44,7 +45,7 @@ async def follow(reach: "Reach", query: list[tuple[str, str]], lines: int, inter
         await asyncio.sleep(max(interval, away))
         looked = time.time()
         try:
-            fresh = await _since(reach, query, since - OVERLAP)
+            fresh = await _since(reach, query, since - back, back)
         except (Unreachable, TransientError) as error:
             if not away:
                 print(f"({error}; waiting for it)", file=sys.stderr)
@@ -61,7 +62,7 @@ async def follow(reach: "Reach", query: list[tuple[str, str]], lines: int, inter
             if told.get(one["id"], ("", 0.0))[0] != one["status"]:
                 _tell(out, one, as_json=as_json)
                 told[one["id"]] = (one["status"], happened)
-        told = {identity: known for identity, known in told.items() if known[1] > since - 2 * OVERLAP}
+        told = {identity: known for identity, known in told.items() if known[1] > since - 2 * back}
 
 
 def _changed(one: Body) -> float:
@@ -69,7 +70,7 @@ def _changed(one: Body) -> float:
     return seconds_of(one["settledAt"] or one["createdAt"])
 
 
-async def _since(reach: "Reach", query: list[tuple[str, str]], moment: float) -> list[Body]:
+async def _since(reach: "Reach", query: list[tuple[str, str]], moment: float, back: float) -> list[Body]:
     found: list[Body] = []
     cursor: str | None = None
     while len(found) < MOST:
@@ -79,7 +80,7 @@ async def _since(reach: "Reach", query: list[tuple[str, str]], moment: float) ->
         if cursor is None:
             return found
     print(
-        f"(more than {MOST:,} deliveries in {OVERLAP:.0f} s: the older ones are left out; filters make them fewer)",
+        f"(more than {MOST:,} deliveries in {back:.0f} s: the older ones are left out; filters make them fewer)",
         file=sys.stderr,
     )
     return found
