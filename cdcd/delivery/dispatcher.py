@@ -129,7 +129,7 @@ class Dispatcher:
         queue = self.queues[trigger]
         queue.moved.clear()
         for delivery in queue.held.values():
-            if delivery.gone and not delivery.number:  # an operator's change that is not committed: nothing may pass it until it is
+            if delivery.gone and not delivery.number:  # an operator's change: nothing may pass it until it is committed
                 queue.moved.update(self._keys(delivery))
         return list(queue.held)
 
