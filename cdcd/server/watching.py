@@ -12,12 +12,13 @@ path        200 when                                               503 means
 The rules:
 - the first two are judged from memory alone: no server is asked, so they answer at once whatever is down;
 - everybody may ask whether; why, and the metrics, are for those whom `server.metrics` lets: by default this machine without a token. A
-  request that came through a proxy is not this machine's.
+  request that came through a proxy, or by another name than this machine's own, is not this machine's.
 """
 
 import asyncio
 import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -107,14 +108,24 @@ class Watching:
         return wanted is Metrics.OPEN or (wanted is Metrics.LOCAL and self._is_local(call))
 
     def _is_local(self, call: Call) -> bool:
-        """Whether somebody on this machine asks for himself: a proxy on it tells for whom it asks, or is what `public_url` names."""
-        if self._address.public_url or any(name in call.request.headers for name in FORWARDED):
+        """Whether somebody on this machine asks for himself: a proxy on it tells for whom it asks, or is what `public_url` names. A page
+        in a browser here that had another name resolved to loopback says that name as the host (DNS rebinding)."""
+        headers = call.request.headers
+        if self._address.public_url or any(name in headers for name in FORWARDED):
             return False
         try:
-            asker = ipaddress.ip_address((call.request.remote or "").partition("%")[0])
+            host = urlsplit(f"//{headers.get('Host', '')}").hostname or ""
         except ValueError:
             return False
-        return (getattr(asker, "ipv4_mapped", None) or asker).is_loopback
+        return _is_loopback(call.request.remote or "") and (host == "localhost" or _is_loopback(host))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def routes(overview: Overview, tokens: Tokens, address: Address) -> Group:

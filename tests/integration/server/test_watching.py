@@ -89,6 +89,8 @@ async def test_a_day_in_the_life(tmp_path: Path, database: Database) -> None:
             ]
             # Who asks.
             assert await asked(client, "/metrics", **{"X-Forwarded-For": "192.0.2.1"}) == [401]
+            assert await asked(client, "/metrics", Host="rebound.example.com") == [401]
+            assert await asked(client, "/metrics", Host=f"localhost:{client.port}") == [200]
             assert (await client.ask("GET", "/metrics", role="viewer", **{"Via": "1.1 proxy"})).status == 200
             assert (await client.ask("GET", "/metrics", role="queue", **{"Via": "1.1 proxy"})).status == 403
             # An endpoint is away: that is trouble, and the daemon is fine.
