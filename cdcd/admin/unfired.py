@@ -21,6 +21,7 @@ from cdcd.replication.messages import Column, Insert, Relation, Update
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.tables import TableInfo, resolve_tables, type_map
 from cdcd.replication.tuples import Tuple
+from cdcd.replication.values import SETTINGS
 from cdcd.replication.walsender import Connection
 from cdcd.sources.logged import find_logged
 from cdcd.sources.opening import catalog_of
@@ -239,10 +240,8 @@ async def _changes(
         sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in names),
     )
     try:
-        # As the stream gives values (src/backend/replication/walsender.c and pgoutput use the types' text output).
-        await catalog.execute(
-            "SET datestyle = 'ISO'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex'"
-        )
+        for setting, value in SETTINGS.items():  # as the stream gives values
+            await catalog.execute("SELECT set_config(%s, %s, false)", [setting, value])
         cursor = await catalog.execute(query, values)
     except psycopg.DataError as error:
         raise Unfit(

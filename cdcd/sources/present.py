@@ -19,6 +19,7 @@ from cdcd.replication.quoting import identifier
 from cdcd.replication.quoting import table as quoted
 from cdcd.replication.tables import primary_key, type_map
 from cdcd.replication.tuples import Tuple
+from cdcd.replication.values import SETTINGS
 from cdcd.sources.opening import catalog_of
 from cdcd.sources.rows import Change, Table, Transaction
 from cdcd.sources.translate import translated
@@ -29,7 +30,7 @@ SELECT c.oid::bigint, c.relreplident::text, a.attname::text, a.atttypid::bigint,
        a.attnum = ANY(coalesce(i.indkey::int2[], '{}')) AS identifies
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated::text = ANY(%s)
 LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND
      CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
 WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p') ORDER BY a.attnum
@@ -52,11 +53,12 @@ async def rows(project: str, database: Database, table: tuple[str, str], kind: s
         async with catalog_of(database) as connection, connection.transaction():
             await connection.execute("SET TRANSACTION READ ONLY")
             await connection.execute(f"SET LOCAL statement_timeout = {PATIENCE}")
-            await connection.execute(
-                "SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL TimeZone = 'UTC'"
-            )
-            await connection.execute("SET LOCAL extra_float_digits = 1")
-            columns = await (await connection.execute(_COLUMNS, [schema, name])).fetchall()
+            for setting, value in SETTINGS.items():
+                await connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
+            told = (
+                ["", "s"] if connection.info.server_version >= 180000 else [""]
+            )  # generated columns, as publications send them
+            columns = await (await connection.execute(_COLUMNS, [told, schema, name])).fetchall()
             if not columns:
                 raise SourceNotReady(
                     f"there is no table {schema}.{name} in the database {database.name}",

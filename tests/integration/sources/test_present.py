@@ -17,11 +17,11 @@ TABLE = """
 CREATE SCHEMA "a b";
 CREATE DOMAIN money_of_ours AS numeric(10, 2);
 CREATE TABLE "a b"."Orders" (
-  id int, part int, total money_of_ours, tags text[], at timestamptz, raw bytea, doc jsonb, gone int,
+  id int, part int, total money_of_ours, tags text[], at timestamptz, took interval, raw bytea, doc jsonb, gone int,
   twice int GENERATED ALWAYS AS (id * 2) STORED, PRIMARY KEY (part, id));
 ALTER TABLE "a b"."Orders" DROP COLUMN gone;
 INSERT INTO "a b"."Orders" VALUES
-  (1, 1, 9.50, '{a,"b c"}', '2026-11-24 05:00+02', '\\x00ff', '{"a": 1}'), (2, 1, NULL, NULL, NULL, NULL, NULL);
+  (1, 1, 9.50, '{a,"b c"}', '2026-11-24 05:00+02', '1 day 2 hours', '\\x00ff', '{"a": 1}'), (2, 1, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE bare (name text); INSERT INTO bare VALUES ('x');
 CREATE VIEW seen AS SELECT 1 AS id;
 """
@@ -44,6 +44,8 @@ async def test_rows_are_told_as_the_stream_tells_them(database: Server) -> None:
     assert event.time == NOW
     assert data["doc"] == {
         **{"id": 1, "part": 1, "total": 9.50, "tags": ["a", "b c"], "at": "2026-11-24T03:00:00+00:00", "raw": "AP8="},
+        **({"twice": 2} if database.postgres.major >= 18 else {}),
+        "took": "P1DT2H",
         "doc": {"a": 1},
     }
     assert (data["schema"], data["col"], data["find"]) == ("a b", "Orders", {"part": 1, "id": 1})
