@@ -313,7 +313,7 @@ def _switch(action: str, names: list[str], where: Where, as_json: bool) -> None:
             if as_json:
                 print_json(done, lines=len(names) > 1)
             else:
-                print(f"{each} {'is paused' if done['paused'] else 'is not paused'}")
+                print(f"{each} {'is paused' if done['paused'] else 'goes on'}")
         return code
 
     do(where, main)
