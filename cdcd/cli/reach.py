@@ -151,7 +151,12 @@ async def reached(where: Where) -> AsyncIterator[Reach]:
         url = address_of(config.server)
         async with Network(url, lambda: own_token(config), pinned(config.server)).opened() as network:
             if await _answers(network):
-                yield Reach(network)
+                try:
+                    yield Reach(network)
+                except Declined as error:
+                    if error.status == 401:
+                        error.hint = f"what listens at {url} has other secrets: another project's daemon, or one from before they changed"
+                    raise
                 return
         advice = f"cdcd runs, and its API at {url} does not answer: look at its log, or stop it"
     else:

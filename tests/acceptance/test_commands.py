@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.setting import Setting
+from tests.acceptance.setting import SECRET, Setting
 from tests.daemon import ROOT
 from tests.endpoint import Answer, Endpoint
 from tests.integration.cli.commands import Result, cdcd
@@ -150,6 +150,10 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
             assert len((await commands.json("events", "list", "-n", "100", *where))["deliveries"]) == 30
             forbidden = await commands.run("events", "retry", "--all", "--yes", *where)
             assert (forbidden.code, "cdcd token --role admin" in forbidden.err) == (1, True)
+            stranger = tmp_path / "stranger.yaml"
+            stranger.write_text(commands.config.read_text().replace(SECRET, SECRET[::-1]))
+            declined = await Commands(stranger).run("events", "list")
+            assert (declined.code, "has other secrets" in declined.err) == (1, True), declined.err
             replayed = await commands.json("events", "replay", "--key", "7", "--to", endpoint.url("/elsewhere"), "--yes")
             assert (replayed["done"], len(endpoint.to("/elsewhere"))) == (1, 1)
             following = (await commands.json("explain", one))["caused"]
