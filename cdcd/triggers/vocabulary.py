@@ -27,7 +27,7 @@ FILE_MEMBERS = ("path", "name", "size", "mtime", "type", "contentType", "sha256"
 DATABASE = Vocabulary(("new", "old", "event"), (*_EVENT, "txid", "database", "schema", "table"), {})
 STORAGE = Vocabulary(("file", "old", "event"), (*_EVENT, "store"), {"file": FILE_MEMBERS, "old": FILE_MEMBERS})
 CUSTOM = Vocabulary(("data", "event"), _EVENT, {})
-SCHEDULE = Vocabulary(("data", "event"), _EVENT, {"data": ("schedule", "timezone", "scheduled", "missed")})
+SCHEDULE = Vocabulary(("data", "event"), _EVENT, {"data": ("schedule", "timezone", "scheduled", "missed", "manual")})
 
 VOCABULARIES: Mapping[Kind, Vocabulary] = {
     Kind.DATABASE: DATABASE,
