@@ -222,6 +222,7 @@ class Daemon:
             always=always,
         )
         reloader = self._reloader = Reloader(running, clock, failed)
+        overview.reloaded = lambda: reloader.last
         reloader.begins.append(service.reloading)
         reloader.ended.append(lambda what: service.reloaded(what.words))
         event_log = Deliveries(dsn, schema)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from cdcd.admin import troubles
 from cdcd.admin.motion import Database as Source
 from cdcd.admin.motion import Motion, Watched
+from cdcd.admin.reload import Refused, Reloaded
 from cdcd.admin.sampling import Sampler, Samples, growth
 from cdcd.admin.snapshot import (
     CanaryState,
@@ -50,7 +51,9 @@ class Overview:
         stopping: Callable[[], bool],
         canary: Callable[[], CanaryState | None],
     ) -> None:
+        """`reloaded` may be set: what came of the last reload."""
         self.ready = False
+        self.reloaded: Callable[[], Reloaded | Refused | None] = lambda: None
         self._config = config
         self._watched = watched
         self._sampler = sampler
@@ -121,6 +124,7 @@ class Overview:
                 *troubles.of_triggers(triggers, down, wall),
                 *troubles.of_files(files, wall),
                 *troubles.of_canary(canary, wall),
+                *troubles.of_reload(self.reloaded()),
             ],
             rates=_rates(meter.within(MINUTE, now)),
             latency=_durations(meter.within(MINUTES, now).latency),

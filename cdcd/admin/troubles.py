@@ -5,6 +5,7 @@ What keeps the pipeline itself from moving is judged elsewhere (`motion`).
 
 from collections.abc import Iterator, Sequence
 
+from cdcd.admin.reload import Refused, Reloaded
 from cdcd.admin.snapshot import CanaryState, DatabaseState, EndpointState, FilesState, TriggerState, Trouble
 from cdcd.config.types import OWN
 
@@ -76,3 +77,10 @@ def of_canary(canary: CanaryState | None, at: float) -> Iterator[Trouble]:
         what = f"a message through database {canary.database} did not come back as a webhook in time"
         fix = "see the other troubles; without any, the database's log and `cdcd status`"
         yield Trouble("canary.late", what, "canary", fix, min(canary.late_since, at))
+
+
+def of_reload(last: Reloaded | Refused | None) -> Iterator[Trouble]:
+    """A configuration that was refused: what runs is not what the files say."""
+    if isinstance(last, Refused):
+        fix = "mend what the log lists (`reload.refused`) and reload; or put the former files back and reload"
+        yield Trouble("reload.refused", last.words, "configuration", fix, last.at)

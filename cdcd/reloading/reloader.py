@@ -109,7 +109,13 @@ class Reloader:
     async def _reload(self, who: str) -> Reloaded:
         running, former = self._running, self._running.rules.config
         log.info("reload.begins", who=who, file=str(former.path))
-        config, triggers = await asyncio.to_thread(load_configuration, former)
+        try:
+            config, triggers = await asyncio.to_thread(load_configuration, former)
+        except CdcdError:
+            raise
+        except Exception as error:  # a mistake of ours in reading a file must not end what runs well without it
+            what = f"{former.path}: cdcd made a mistake while it read this ({type(error).__name__}); please report it"
+            raise ConfigError([what]) from error
         applying = Rules.of(config, (*triggers, *running.always))
         plan = compare(former, config, self._taking.reading)
         ready = await self._ready(applying, plan)

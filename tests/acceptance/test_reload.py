@@ -154,12 +154,17 @@ async def test_a_bad_one_is_refused_with_all_that_is_wrong(tmp_path: Path, datab
             os.kill(cdcd.daemon.pid, signal.SIGHUP)
             line = await cdcd.daemon.wait_log("reload.refused", who="SIGHUP")
             assert len(line["mistakes"]) == 3
+            # The operator sees that what runs is not what the file says.
+            assert "reload.refused" in json.dumps(await cdcd.ask("GET", "/healthz"))
             # Nothing has changed, also not what is published.
             database.execute("INSERT INTO a VALUES (1, 1)")
             await endpoint.wait_for(1, "/one")
             assert await setting.ask("SELECT tablename FROM pg_publication_tables WHERE pubname LIKE 'cdcd%%'") == [("a",)]
             cdcd.write(good, eventing={"database": "main"})
             assert (await cdcd.ask("POST", "/v1/reload"))[0] == 200
+            async with asyncio.timeout(10):  # what was seen is good for a moment
+                while "reload.refused" in json.dumps(await cdcd.ask("GET", "/healthz")):
+                    await asyncio.sleep(0.05)
         finally:
             assert await cdcd.daemon.stop() == 0
 
