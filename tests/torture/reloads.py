@@ -18,7 +18,6 @@ import psycopg
 
 from tests.daemon import Daemon
 
-YOUNG = 5.0  # seconds in which a mark may not be settled yet
 ANSWER = 60.0  # seconds that a reload may take while nothing is the matter with the daemon
 
 
@@ -46,10 +45,18 @@ class Marks:
 
 class Reloads:
     """`count` of them, in the order of a seed. `write` writes a configuration; `files` is held while the file on disk is not to be
-    started with."""
+    started with; `arrived` gives the marks that have come."""
 
     def __init__(
-        self, seed: int, count: int, daemon: Daemon, path: Path, dsn: str, write: Callable[[Variant], None], files: asyncio.Lock
+        self,
+        seed: int,
+        count: int,
+        daemon: Daemon,
+        path: Path,
+        dsn: str,
+        write: Callable[[Variant], None],
+        files: asyncio.Lock,
+        arrived: Callable[[], set[int]],
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.marks = Marks()
@@ -63,7 +70,7 @@ class Reloads:
         self._files = files
         self._variant = Variant()
         self._known: bool | None = True  # whether the trigger is there; None: cannot be told
-        self._recent: list[tuple[float, int]] = []
+        self._arrived = arrived
         self._next = 0
 
     async def run(self, seconds: float) -> None:
@@ -106,7 +113,7 @@ class Reloads:
             return
         self.counts["taken" if answer == "taken" else "ended_in"] += 1
         if answer != "taken" or not self._ready:
-            self._forget_recent()
+            self._forget_unsettled()
         self._variant, self._known = variant, variant.marked if answer == "taken" else None
 
     async def _invalid(self) -> None:
@@ -174,7 +181,7 @@ class Reloads:
 
     async def _mark(self, count: int) -> None:
         """Commit some marks, while nothing is being reloaded."""
-        known, now = self._known, asyncio.get_running_loop().time()
+        known = self._known
         into = self.marks.uncertain if known is None else self.marks.wanted if known else self.marks.unwanted
         for _ in range(count):
             self._next += 1
@@ -186,11 +193,9 @@ class Reloads:
                 self.marks.uncertain.add(number)
                 continue
             into.add(number)
-            self._recent.append((now, number))
-        self._recent = [(at, each) for at, each in self._recent if now - at < YOUNG]
 
-    def _forget_recent(self) -> None:
-        young = {number for _, number in self._recent}
-        self.marks.uncertain |= young
-        self.marks.wanted -= young
-        self.marks.unwanted -= young
+    def _forget_unsettled(self) -> None:
+        """The daemon ended while it was reloading: what had not come by then is matched by what it read at its next start."""
+        unsettled = self.marks.wanted - self._arrived()
+        self.marks.uncertain |= unsettled
+        self.marks.wanted -= unsettled

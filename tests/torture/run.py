@@ -100,7 +100,11 @@ class Torture:
             write(Variant() if self.reloads else None)
             daemon, files = Daemon(config), asyncio.Lock()
             trouble = Trouble(self.seed, server, daemon, to_postgres, [to_steady, to_flaky], self.endpoints, files)
-            reloads = Reloads(self.seed, self.reloads, daemon, config, server.dsn("app"), write, files)
+
+            def arrived() -> set[int]:
+                return {request.event["data"]["doc"]["id"] for request in steady.to("/marks")}
+
+            reloads = Reloads(self.seed, self.reloads, daemon, config, server.dsn("app"), write, files, arrived)
             await daemon.start()
             try:
                 await daemon.ready(60)
