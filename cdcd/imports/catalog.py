@@ -12,9 +12,9 @@ from cdcd.imports.supabase import DatabaseTrigger
 
 _TRIGGERS = """
 SELECT t.tgname AS name, n.nspname AS schema, c.relname AS "table", t.tgtype::int AS type, t.tgenabled::text AS enabled,
-       encode(t.tgargs, 'escape') AS given, t.tgnargs::int AS arguments, t.tgargs AS raw,
+       t.tgnargs::int AS arguments, t.tgargs AS raw,
        pg_catalog.pg_get_triggerdef(t.oid) AS definition, c.relreplident::text AS identity,
-       f.proname AS function, fn.nspname AS function_schema, f.prosrc AS source, l.lanname AS language,
+       f.proname AS function, fn.nspname AS function_schema, f.prosrc AS source,
        ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(t.tgattr) WITH ORDINALITY AS u(number, place)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = u.number ORDER BY u.place) AS columns
 FROM pg_catalog.pg_trigger t
@@ -22,7 +22,6 @@ JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
 JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
-JOIN pg_catalog.pg_language l ON l.oid = f.prolang
 WHERE NOT t.tgisinternal AND t.tgparentid = 0
   AND ((fn.nspname = 'supabase_functions' AND f.proname = 'http_request')
        OR f.prosrc ~* '\\m(net|extensions|http)\\s*\\.\\s*http_(post|get|put|delete)\\M|\\mhttp_(post|get)\\s*\\(')
