@@ -552,11 +552,11 @@ SELECT e.* FROM unnest($5::text[]) AS t(name) CROSS JOIN LATERAL (
 ) AS e ORDER BY e.id DESC LIMIT $3::bigint
 
 -- name: by_key
--- The same walk, over the deliveries with one key.
+-- The same walk, over the deliveries with one key, or whose key begins with the same 200 characters.
 SELECT {columns} FROM event_logs e
-WHERE (e.key, e.id) >= ($6::text, ($1::uuid[])[1]) AND (e.key, e.id) < ($6::text, ($1::uuid[])[2])
+WHERE (left(e.key, 200), e.id) >= (left($6::text, 200), ($1::uuid[])[1]) AND (left(e.key, 200), e.id) < (left($6::text, 200), ($1::uuid[])[2])
   AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2] AND {matching}
-ORDER BY e.key DESC, e.id DESC LIMIT $3::bigint
+ORDER BY left(e.key, 200) DESC, e.id DESC LIMIT $3::bigint
 
 -- name: by_status
 -- The same walk, over the deliveries with some statuses other than `processed`.

@@ -13,6 +13,7 @@ from cdcd.event import Status
 DAY = 86_400_000_000  # microseconds
 FIRST, BEYOND = 0, 1 << 128  # ids as numbers
 EARLIEST, LATEST = -(1 << 63) + 946_684_800_000_000, (1 << 63) - 1 + 946_684_800_000_000  # -infinity and infinity on the wire
+KEY_INDEXED = 200  # characters of a key that its index holds
 _OPEN = (Status.STAGED, Status.FAILED, Status.CANCELLED)
 
 
@@ -63,7 +64,7 @@ class Filter:
             return False
         match self.walk:
             case "by_key":
-                return not self.statuses and not self.trigger
+                return not self.statuses and not self.trigger and len(self.key or "") < KEY_INDEXED
             case "by_trigger":
                 return not self.statuses and self.key is None
             case "by_id":

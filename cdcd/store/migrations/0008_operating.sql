@@ -2,7 +2,8 @@
 
 -- Ids begin with the event's time, so their order is that of time. The indexes of what is not processed cost the live path nothing.
 CREATE INDEX event_logs_trigger ON event_logs (trigger, id);
-CREATE INDEX event_logs_key ON event_logs (key, id);
+-- A key may be longer than an entry of an index.
+CREATE INDEX event_logs_key ON event_logs (left(key, 200), id);
 CREATE INDEX event_logs_open ON event_logs (status, id) WHERE status <> 'processed';
 CREATE INDEX event_logs_open_trigger ON event_logs (status, trigger, id) WHERE status <> 'processed';
 DROP INDEX event_logs_failed;

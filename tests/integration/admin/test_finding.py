@@ -118,6 +118,23 @@ async def test_pages_equal_the_sorted_list(database: Database) -> None:
         await deliveries.close()
 
 
+async def test_a_key_longer_than_an_entry_of_an_index(database: Database) -> None:
+    """It is stored and found, and what begins alike is not taken for it."""
+    async with shop(database) as it:
+        letters = random.Random(3)
+        long = "".join(chr(letters.randrange(0x4E00, 0x9FFF)) for _ in range(4000))
+        first, second, third = delivery("a"), delivery("a"), delivery("a")
+        first.event.key, second.event.key, third.event.key = long, long[:-1], long[:200]
+        await it.write(*(Record(one, Status.PROCESSED, False, attempt()) for one in (first, second, third)))
+        deliveries = Deliveries(database.dsn, SCHEMA)
+        for one in (first, second, third):
+            wanted = Filter(key=one.event.key)
+            assert [found.id for found in (await deliveries.list(wanted)).items] == [one.id]
+            count = await deliveries.count(wanted)
+            assert (count.number, count.exact) == (1, True)
+        await deliveries.close()
+
+
 async def test_one_delivery_whole(database: Database) -> None:
     async with shop(database) as it:
         done, first, second = delivery("a"), delivery("b"), delivery("b")
