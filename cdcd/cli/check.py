@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cdcd.cli.logs import configure
+from cdcd.cli.loop import run_loop
 from cdcd.cli.options import ConfigOption, missing_hint
-from cdcd.cli.run import run_loop
 from cdcd.config import load
 from cdcd.errors import ConfigError
 from cdcd.server import rules

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from cdcd.cli.logs import configure
-from cdcd.cli.run import run_loop
+from cdcd.cli.loop import run_loop
 from cdcd.demo.show import Scene, Show
 from cdcd.demo.stage import Stage
 from cdcd.demo.view import final, live

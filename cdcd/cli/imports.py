@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from cdcd.cli.loop import run_loop
 from cdcd.cli.options import ConfigOption, load_or_exit
-from cdcd.cli.run import run_loop
 from cdcd.config.types import LAST_RESORT
 from cdcd.errors import CdcdError, ConfigError
 from cdcd.imports import hasura, space_cloud, supabase

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cdcd.cli.logs import configure
+from cdcd.cli.loop import run_loop
 from cdcd.cli.options import ConfigOption, load_or_exit
-from cdcd.cli.run import run_loop
 from cdcd.errors import CdcdError, SourceUnavailable, StoreUnavailable
 from cdcd.upkeep.plan import setup_sql
 from cdcd.upkeep.setup import setup as make

@@ -5,15 +5,15 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 
 from cdcd.app import Daemon
 from cdcd.cli.logs import Format, Level, configure
+from cdcd.cli.loop import run_loop
 from cdcd.cli.options import ConfigOption, load_or_exit
 from cdcd.errors import CdcdError, PermanentError
 from cdcd.upkeep.beforehand import look_before_first_run
@@ -40,15 +40,6 @@ def run(
     configure(json={Format.JSON: True, Format.CONSOLE: False}.get(log_format), level=log_level)
     daemon = Daemon(load_or_exit(config))
     raise typer.Exit(run_loop(lambda: _main(daemon)))
-
-
-def run_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    """Run `main` on uvloop where there is one."""
-    try:
-        import uvloop
-    except ImportError:  # not on every platform; asyncio's own loop is slower, not different
-        return asyncio.run(main())
-    return int(uvloop.run(main()))
 
 
 async def _main(daemon: Daemon) -> int:

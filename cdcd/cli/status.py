@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cdcd.cli.logs import configure
+from cdcd.cli.loop import run_loop
 from cdcd.cli.options import ConfigOption, load_or_exit
-from cdcd.cli.run import run_loop
 from cdcd.config import schema as config_schema
 from cdcd.config.model import Config
 from cdcd.upkeep.status import DatabaseReport, FilesReport, Report, TriggerReport, behind
