@@ -15,7 +15,18 @@ from cdcd.server.rules import Rules, compile_rules
 from cdcd.server.serving import Handling, Server
 from cdcd.server.sessions import Sessions
 from cdcd.server.spacecloud import SpaceCloud
-from cdcd.server.v1 import compatible, deliveries, description, explaining, operations, reload, triggers, trying, views
+from cdcd.server.v1 import (
+    compatible,
+    deliveries,
+    description,
+    explaining,
+    operations,
+    overview,
+    reload,
+    triggers,
+    trying,
+    views,
+)
 from cdcd.server.v1 import events as queue
 from cdcd.server.waiting import Waiting
 from cdcd.store.inbox import Inbox
@@ -66,5 +77,6 @@ def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sess
         reload.routes(admin.reloader),
         compatible.routes(space_cloud),
         watching.routes(admin.overview, tokens, admin.config.server),
+        overview.routes(admin.overview),
     ]
     return [*found, description.routes(found)]

@@ -81,6 +81,17 @@ async def test_a_day_in_the_life(tmp_path: Path, database: Database) -> None:
             assert 0 <= found["cdcd_database_wal_held_bytes", main] < 2**30
             assert found["cdcd_database_settled_lsn", main] > 0
             assert (found["cdcd_ready", frozenset()], found["cdcd_well", frozenset()]) == (1, 1)
+            # The same by the API.
+            got = (await client.ask("GET", "/v1/overview", role="viewer")).json
+            assert (got["well"], got["ready"], got["alive"], got["troubles"]) == (True, True, True, [])
+            (row,) = [each for each in got["triggers"] if each["name"] == "t"]
+            assert row["delivered"] == 20
+            assert row["latency"]["count"] == 20
+            assert 0 < row["latency"]["p50"] <= row["latency"]["p99"]
+            assert got["startedAt"] < got["at"]
+            assert got["databases"][0]["sampledAt"] is not None
+            assert sum(each["delivered"] for each in got["history"]) > 0
+            assert not {"latencyBuckets", "latency_sum"} & got.keys()
             # The canary comes, by way of the log, and leaves no other trace.
             await until(client, "cdcd_canary_came_total", lambda found: (found or 0) >= 2)
             assert 0 < (await value(client, "cdcd_canary_seconds") or 0) < 5
