@@ -112,11 +112,17 @@ async def test_triggers_come_change_go_and_come_back(tmp_path: Path, database: D
             await endpoint.wait_for(1, "/one")
             assert await setting.ask("SELECT count(*) FROM cdcd.event_logs WHERE status = 'staged'") == [(3,)]
             assert len(endpoint.to("/three")) <= came + 1  # an attempt that was under way
+            # It can be cancelled, one here.
+            ((last,),) = await setting.ask(
+                "SELECT id::text FROM cdcd.event_logs WHERE status = 'staged' ORDER BY id DESC LIMIT 1"
+            )
+            assert (await cdcd.ask("POST", f"/v1/deliveries/{last}/cancel"))[0] in (200, 202)
             # Back: its backlog goes on, before what is new.
             await cdcd.reload({"one": one, "two": moved})
             database.execute("UPDATE b SET n = 8 WHERE id = 2")
-            await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status <> 'processed'", 0)
-            await endpoint.wait_until(lambda e: [doc["n"] for doc in docs(e, "/three")] == [3, 4, 5, 6, 8])
+            await setting.until("SELECT count(*) FROM cdcd.event_logs WHERE status <> 'processed'", 1)
+            assert await setting.ask("SELECT id::text FROM cdcd.event_logs WHERE status = 'cancelled'") == [(last,)]
+            await endpoint.wait_until(lambda e: [doc["n"] for doc in docs(e, "/three")] == [3, 4, 5, 8])
             assert [doc["id"] for doc in docs(endpoint, "/one")] == [1]
             assert (await cdcd.reload({"one": one, "two": moved}))["changed"] == []
         finally:
