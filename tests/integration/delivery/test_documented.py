@@ -171,7 +171,8 @@ def test_every_kind_of_value_is_shown() -> None:
 
 async def test_every_header_that_is_sent_is_described() -> None:
     _, headers, _ = await one_request()
-    assert set(re.findall(r"^\| `([\w-]+)` \|", section("Headers"), re.MULTILINE)) == headers.keys()
+    told = set(re.findall(r"^\| `([\w-]+)` \|", section("Headers"), re.MULTILINE))
+    assert told - {"X-Cdcd-Test", "traceparent"} == headers.keys()  # of a trial, and with `tracing`
 
 
 # Outcomes
