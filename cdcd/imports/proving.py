@@ -37,6 +37,7 @@ def prove(found: Found, origin: str, events: EventCheck | None = None) -> None:
                 )
                 refused = True
         if not refused:
+            found.close()
             return
 
 
