@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 MOST = 200  # deliveries of a page
-PAGE_SECONDS = 0.1  # that a page looks for what no index finds
-COUNT_SECONDS = 0.1
+PAGE_SECONDS = 0.08  # that a page looks for what no index finds
+COUNT_SECONDS = 0.08
 COUNTED = 10_000  # a count says "at least" beyond
 
 

@@ -20,8 +20,8 @@ from cdcd.store.connection import Session
 from cdcd.store.walks import BEYOND, Filter, Span, first_id, known_ids, spans, to_text, whole
 
 CONNECTIONS = 3
-FIRST_STEP, LONGEST_STEP = 256, 50_000  # rows that are looked at together
-STEP_SECONDS = 0.03  # that a step shall take
+FIRST_STEP, LONGEST_STEP = 256, 10_000  # rows that are looked at together
+STEP_SECONDS = 0.02  # that a step shall take
 
 
 @dataclass(slots=True, frozen=True)
