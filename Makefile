@@ -8,7 +8,7 @@ SEEDS ?= 1
 SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup postgres clean
+.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup browser postgres clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ pgbench: $(VENV)/.dev ## pgbench's tables, rebuilt from webhooks, for a minute
 	$(BIN)/python -m tests.pgbench --seconds 60 --clients 4 $(ARGS)
 
 setup: $(VENV)/.dev ## The virtual environment with everything for development
+
+browser: $(VENV)/.dev ## What the tests of the console's pages need: Debian's Chromium (as root), npm's axe-core
+	$(BIN)/python -m tests.fetch_browser $(ARGS)
 
 postgres: $(VENV)/.dev ## Fetch PostgreSQL 14 to 17 for the test matrix (18 is embedded)
 	$(BIN)/python tests/fetch_postgres.py $(ARGS)

@@ -1,8 +1,10 @@
 """`cdcd demo`: see it work on a machine that has nothing but Python."""
 
 import asyncio
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +15,14 @@ from rich.live import Live
 
 from cdcd.cli.logs import configure
 from cdcd.cli.loop import run_loop
+from cdcd.config.load import load
 from cdcd.demo.show import Scene, Show
 from cdcd.demo.stage import Stage
 from cdcd.demo.view import final, live
 from cdcd.errors import CdcdError
+from cdcd.server.auth import make_token
+
+DAY = 86400.0  # seconds that the console's token is good
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +41,8 @@ def demo(
 
     Beside the rows: events by SQL, for now and for later, one that an endpoint's answer queues, and files dropped into a folder.
 
+    The console's address is printed at the start, with a token that signs in: watch there, look into deliveries, add a trigger.
+
     cdcd is killed with -9 once on the way and started again. At the end: an account of what was committed and what arrived.
     Runs until Ctrl-C, or until --count. Exit 1 when anything was lost or out of order.
     """
@@ -50,7 +58,7 @@ async def _main(folder: Path, rate: float, count: int | None, seed: int, as_json
     def tell(words: str) -> None:
         told.append(words)
         if not animated:
-            console.print(words)
+            console.print(words, soft_wrap=True)
 
     scene = Scene()
     stage = Stage(folder, tell)
@@ -62,6 +70,7 @@ async def _main(folder: Path, rate: float, count: int | None, seed: int, as_json
         await stage.start()
         tell(f"the database:       {stage.psql}")
         tell(f"the configuration:  {stage.config}")
+        tell(f"the console:        {_console(stage)}")
         fine = await _played(show, stage, scene, console if animated else None, told)
         if as_json:
             print(orjson.dumps(stage.account.result()).decode())
@@ -76,6 +85,13 @@ async def _main(folder: Path, rate: float, count: int | None, seed: int, as_json
     return 0 if fine else 1
 
 
+def _console(stage: Stage) -> str:
+    """Its address with a token that signs in: behind the #, which no server and no log sees."""
+    config = load(stage.config, os.environ)
+    claims = {"role": "admin", "exp": int(time.time() + DAY)}
+    return f"{stage.console}#token={make_token(config.token_secrets[0], config.project, claims)}"
+
+
 async def _played(show: Show, stage: Stage, scene: Scene, console: Console | None, told: list[str]) -> bool:
     playing = asyncio.ensure_future(show.run())
     if console is None:
@@ -86,5 +102,5 @@ async def _played(show: Show, stage: Stage, scene: Scene, console: Console | Non
             await asyncio.wait({playing}, timeout=0.2)
             screen.update(live(console, stage, scene, told))
     for words in told:
-        console.print(words)
+        console.print(words, soft_wrap=True)
     return await playing

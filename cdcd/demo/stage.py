@@ -1,9 +1,11 @@
 """The neighbours of a demo: an embedded Postgres with the shop's database, endpoints, cdcd and a client as processes of their own."""
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +42,10 @@ storage:
 eventing:
   database: shop            # event_logs and invocation_logs live beside the shop, in the schema cdcd
 
+server: 127.0.0.1:{port}    # the console and the API; a token to sign in with: cdcd token -c FILE --role admin
+
+include: triggers/*.yaml    # where the console writes triggers
+
 triggers:
   fulfilment:               # a healthy endpoint
     type: [DB_INSERT, DB_UPDATE, DB_DELETE]
@@ -75,11 +81,24 @@ triggers:
     storage: uploads
     path: "*.jpg"
     webhook: {events}/thumbnails
+
+  report:                   # every minute
+    type: SCHEDULE
+    schedule: "* * * * *"
+    webhook: {events}/report
+
+  warehouse:                # answers 503 to six in ten and is given up on soon: look at it in the console, and retry what failed
+    type: DB_INSERT
+    table: public.orders
+    webhook: {warehouse}/warehouse
+    retries: {{ max: 2, first: 500ms }}
 """
 
 TABLES = {"fulfilment": "orders", "search-index": "products", "welcome-mail": "customers"}
 EVENTS = {"invoice": "ORDER_PAID", "thanks": "ORDER_PAID", "reminder": "REMINDER", "thumbnails": "FILE_CREATE"}
-"""What the client counts for each trigger: for `thanks`, whose events it knows nothing of, those that they follow."""
+"""What the client counts for each trigger: for `thanks`, whose events it knows nothing of, those that they follow. `report`, `warehouse`
+and what somebody adds in the console are not of the account."""
+PORT = 4122  # of the console, where it is free
 
 
 @dataclass(slots=True)
@@ -109,8 +128,22 @@ def _invoice_sent(request: Request) -> bytes:
     """What /invoice answers: the next event."""
     if request.path != "/invoice":
         return b""
-    order = orjson.loads(request.body)["data"]["order"]
+    data = orjson.loads(request.body).get("data")
+    if not isinstance(data, dict) or "order" not in data:
+        return b""  # somebody queued it in the console
+    order = data["order"]
     return orjson.dumps({"event": {"type": "INVOICE_SENT", "payload": {"order": order}, "key": str(order)}})
+
+
+def _free(wanted: int) -> int:
+    """This port of loopback, or another when it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                trial.bind(("127.0.0.1", port))
+                return int(trial.getsockname()[1])
+    raise PermanentError("no port of 127.0.0.1 is free", hint="end what listens there")
 
 
 class Stage:
@@ -120,6 +153,7 @@ class Stage:
         self.folder = folder
         self.config = folder / "cdcd.yaml"
         self.uploads = folder / "uploads"
+        self.console = ""
         self.account = Account(frozenset({"fulfilment"}), {name: TriggerAccount() for name in (*TABLES, *EVENTS)})
         self.endpoints: dict[str, Receiver] = {}
         self.recent: list[tuple[str, Arrival]] = []
@@ -154,8 +188,14 @@ class Stage:
             await receiver.start()
             self.endpoints[name] = receiver
         events = Receiver(Behaviour(reply=_invoice_sent), keys=(self._key.encode(),), on_received=self._hear)
-        await events.start()
-        self.endpoints["events"] = events
+        warehouse = Receiver(Behaviour(fail_rate=0.6), keys=(self._key.encode(),))
+        for name, receiver in (("events", events), ("warehouse", warehouse)):
+            await receiver.start()
+            self.endpoints[name] = receiver
+        shutil.rmtree(self.folder / "triggers", ignore_errors=True)
+        (self.folder / "triggers").mkdir()
+        port = _free(PORT)
+        self.console = f"http://127.0.0.1:{port}/console/"
         secret = self.folder / "secret"
         secret.write_text(self._key + "\n")
         secret.chmod(0o600)
@@ -166,6 +206,8 @@ class Stage:
                 search=self.endpoints["search-index"].url,
                 mail=self.endpoints["welcome-mail"].url,
                 events=events.url,
+                warehouse=warehouse.url,
+                port=port,
                 uploads=orjson.dumps(str(self.uploads)).decode(),
             )
         )
@@ -177,9 +219,11 @@ class Stage:
         return f"psql '{self._server.dsn(DATABASE, tcp=True)}'"
 
     def _hear(self, received: Received) -> None:
-        """An endpoint's path is its trigger's name."""
+        """An endpoint's path is its trigger's name. What somebody adds, tries or replays in the console is not of the account."""
         trigger = received.request.path.strip("/")
-        account = self.account.triggers[trigger]
+        account = self.account.triggers.get(trigger)
+        if account is None or received.request.header(b"x-cdcd-test") or b'"cdcdreplayof"' in received.request.body:
+            return
         if not 200 <= received.status < 300:
             account.refused += 1
             return

@@ -11,7 +11,7 @@ from cdcd.demo.stage import Stage
 
 MOST, FEWEST = 12, 3  # events in the tail
 WITH_ID = 108  # columns in which an event's id has room
-PINNED = 2  # the first things told (where the database and the configuration are) stay in sight
+PINNED = 3  # the first things told (where database, configuration and console are) stay in sight
 NEWS = 3
 _KINDS = {"DB_INSERT": "green", "DB_UPDATE": "yellow", "DB_DELETE": "red"}
 _SHOWS = {"invoice": "event by SQL", "thanks": "chained", "reminder": "2 s later", "thumbnails": "file"}
@@ -20,12 +20,18 @@ _SHOWS = {"invoice": "event by SQL", "thanks": "chained", "reminder": "2 s later
 def live(console: Console, stage: Stage, scene: Scene, told: list[str]) -> RenderableType:
     """The whole picture, drawn anew a few times a second: it fits the terminal, from 80 columns and 24 lines on."""
     width, height = console.size
-    lines = [*told[:PINNED], *told[PINNED:][-NEWS:]]
-    below = sum(-(-len(line) // width) for line in lines) + NEWS - len(told[PINNED:][-NEWS:]) + 1
     above = 2 + len(stage.account.triggers)
+    pinned = _rows(told[:PINNED], width)
+    news = max(1, min(NEWS, height - above - FEWEST - 2 - pinned - 1))
+    lines = [*told[:PINNED], *told[PINNED:][-news:]]
+    below = max(_rows(lines, width), pinned + news) + 1
     shown = max(FEWEST, min(MOST, height - above - below - 2))
     texts = [Text(line, style="bold", overflow="fold") for line in lines]
     return Group(_triggers(stage, scene), _events(stage, shown, width), *texts, _hint(scene))
+
+
+def _rows(lines: list[str], width: int) -> int:
+    return sum(-(-len(line) // width) for line in lines)
 
 
 def _triggers(stage: Stage, scene: Scene) -> Table:

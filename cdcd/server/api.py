@@ -7,6 +7,7 @@ from cdcd.clock import Clock
 from cdcd.lifecycle import Failed
 from cdcd.server import watching
 from cdcd.server.auth import Tokens
+from cdcd.server.console import routes as console
 from cdcd.server.events import Events
 from cdcd.server.intake import Intake
 from cdcd.server.queueing import Queueing
@@ -78,5 +79,6 @@ def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sess
         compatible.routes(space_cloud),
         watching.routes(admin.overview, tokens, admin.config.server),
         overview.routes(admin.overview),
+        console.routes(admin, sessions),
     ]
     return [*found, description.routes(found)]

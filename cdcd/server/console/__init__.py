@@ -1,0 +1,1 @@
+"""The console: pages for operators, rendered here, for browsers with scripts and for those without."""

@@ -1,0 +1,155 @@
+"""From a template to an answer: what every page has (who is signed in, the theme, where we are), and how errors look.
+
+The rules: text is escaped unless it is markup of ours, a name that a template does not get is a mistake, and no page has scripts or
+styles of its own within it (the Content-Security-Policy would refuse them).
+"""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from aiohttp import web
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from cdcd import __version__
+from cdcd.server.auth import VIEWERS, Role, roles
+from cdcd.server.console import words
+from cdcd.server.console.static import Static
+from cdcd.server.problems import Problem
+from cdcd.server.replies import Form, Reply
+from cdcd.server.routes import Call, Handler, Route
+
+HTML = "text/html; charset=utf-8"
+THEME, SAID = "cdcd_theme", "cdcd_said"
+SIGN_IN = "/console/sign-in"
+NAVIGATION = (
+    ("/console/", "Overview", "pulse"),
+    ("/console/triggers", "Triggers", "bolt"),
+    ("/console/events", "Events", "list"),
+    ("/console/queue", "Queue an event", "send"),
+    ("/console/databases", "Databases, storage", "base"),
+    ("/console/schedules", "Schedules", "clock"),
+)
+_UNDER = {
+    "deliveries": "/console/events",
+    "bulk": "/console/events",
+    "operations": "/console/events",
+    "new-trigger": "/console/triggers",
+}
+_NOBODY: Mapping[str, Any] = {"csrf": "", "role": "", "who": "", "operates": False, "administers": False}
+
+
+class Pages:
+    """Renders. `project` is named on every page."""
+
+    def __init__(self, project: str, static: Static) -> None:
+        self._project = project
+        self._static = static
+        self.form = Form(self.problem)
+
+    # Routes
+
+    def seen(self, path: str, handler: Handler) -> Route:
+        """A page that everybody who may look sees, under `/console/`."""
+        return Route("GET", f"/console/{path}", handler, VIEWERS, page=True, form=self.form)
+
+    def done(self, path: str, handler: Handler, who: frozenset[Role]) -> Route:
+        """A form that is sent under `/console/`. One that changes nothing may be for VIEWERS."""
+        return Route("POST", f"/console/{path}", handler, who, body=True, page=True, form=self.form)
+
+    def everybody(self, method: str, path: str, handler: Handler) -> Route:
+        """A page for which nobody need have signed in. `path` is whole."""
+        return Route(method, path, handler, open=True, body=method == "POST", page=True, form=self.form)
+
+    # Answers
+
+    @cached_property
+    def _environment(self) -> Environment:
+        made = Environment(
+            loader=FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount, words.coloured):
+            made.filters[each.__name__] = each
+        made.filters["url"] = lambda text: quote(str(text), safe="")
+        made.globals.update(static=self._static.url, navigation=NAVIGATION, version=__version__, project=self._project)
+        return made
+
+    def page(
+        self, call: Call, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **names: Any
+    ) -> Reply:
+        """A page, or of one that htmx asks for the part that the template gives then (`partial`)."""
+        path = call.request.path
+        near = [at for at, _, _ in NAVIGATION if path == at or (at != "/console/" and path.startswith(f"{at}/"))]
+        frame = {"theme": _theme(call.request), "here": _UNDER.get(f"{path}//".split("/")[2], next(iter(near), ""))}
+        partial = is_partial(call.request)
+        said = "" if partial else unquote(call.request.cookies.get(SAID, ""))
+        body = self.part(call, template, partial=partial, said=said, **frame, **names)
+        return Reply(status, body, HTML, {**(headers or {}), "Set-Cookie": _say("", 0)} if said else headers)
+
+    def part(self, call: Call, template: str, **names: Any) -> bytes:
+        """What a template gives, without a frame."""
+        now = time.time()
+
+        def when(value: float | datetime | None, never: str = "never") -> Markup:
+            return words.when(value, now, never=never)
+
+        return self._environment.get_template(template).render(**_who(call), now=now, when=when, **names).encode()
+
+    def problem(self, problem: Problem, request: web.BaseRequest) -> Reply:
+        """An error as a page; for htmx as a sentence. Who is not signed in is led to where they can."""
+        call = Call(request, {}, {})
+        if problem.status == HTTPStatus.UNAUTHORIZED:
+            back = request.path_qs if request.method == "GET" and not is_partial(request) else "/console/"
+            where = SIGN_IN if back == "/console/" else f"{SIGN_IN}?{urlencode({'next': back})}"
+            if is_partial(request):
+                return Reply(401, problem.text().encode(), "text/plain; charset=utf-8", {"HX-Redirect": where})
+            return see(where)
+        if is_partial(request):
+            return Reply(problem.status, problem.text().encode(), "text/plain; charset=utf-8", problem.headers)
+        return self.page(
+            call, "problem.html", problem.status, problem.headers, problem=problem, title=HTTPStatus(problem.status).phrase
+        )
+
+
+def see(where: str, said: str = "", headers: Mapping[str, str] | None = None) -> Reply:
+    """Go there, and ask with GET; that page says `said`, once."""
+    more = {"Set-Cookie": _say(said, 30)} if said else {}
+    return Reply(303, b"", HTML, {"Location": where, **more, **(headers or {})})
+
+
+def _say(words: str, age: int) -> str:
+    return f"{SAID}={quote(words[:300], safe='')}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Strict"
+
+
+def is_partial(request: web.BaseRequest) -> bool:
+    """Whether htmx asks for a part of a page."""
+    return request.headers.get("HX-Request") == "true" and request.headers.get("HX-History-Restore-Request") != "true"
+
+
+def _theme(request: web.BaseRequest) -> str:
+    theme = request.cookies.get(THEME, "")
+    return theme if theme in ("light", "dark") else ""
+
+
+def _who(call: Call) -> Mapping[str, Any]:
+    if call.session is None:
+        return _NOBODY
+    mine = roles(call.claims)
+    return {
+        "csrf": call.session.csrf,
+        "role": next((role.value for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER) if role in mine), ""),
+        "who": str(call.claims.get("sub") or ""),
+        "operates": bool(mine & {Role.ADMIN, Role.OPERATOR}),
+        "administers": Role.ADMIN in mine,
+    }

@@ -1,0 +1,27 @@
+"""All pages of the console: which modules there are. Who may see and do what on them stands beside each route."""
+
+from cdcd.admin.faces import Admin
+from cdcd.server.console import log, signin
+from cdcd.server.console.pages import Pages, see
+from cdcd.server.console.static import Static
+from cdcd.server.replies import Reply
+from cdcd.server.routes import Call, Group
+from cdcd.server.sessions import Sessions
+
+
+def routes(admin: Admin, sessions: Sessions) -> Group:
+    """The group."""
+    static = Static()
+    pages = Pages(admin.config.project, static)
+
+    async def home(_: Call) -> Reply:
+        return see("/console/")
+
+    found = (
+        pages.everybody("GET", "/", home),
+        pages.everybody("GET", "/console", home),
+        pages.everybody("GET", "/console/static/{name}", static.serve),
+        *signin.routes(pages, sessions),
+        *log.routes(pages, admin),
+    )
+    return Group(found, prefix="/console", form=pages.form)

@@ -1,0 +1,173 @@
+// What a page does beyond links and forms. Everything works without it, but for what has to move.
+"use strict";
+
+// A link that signs in: the token is in the fragment, which no server and no log sees.
+if (location.hash.startsWith("#token=")) {
+  const token = decodeURIComponent(location.hash.slice(7));
+  history.replaceState(null, "", location.pathname + location.search);
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = "/console/sign-in";
+  const next = document.querySelector("form[data-sign-in] [name=next]");
+  for (const [name, value] of [["token", token], ["next", next ? next.value : location.pathname + location.search]]) {
+    const input = document.createElement("input");
+    input.type = "hidden";
+    input.name = name;
+    input.value = value;
+    form.append(input);
+  }
+  document.body.append(form);
+  form.submit();
+}
+
+function say(words) {
+  const place = document.getElementById("toast");
+  if (!place) return;
+  const line = document.createElement("p");
+  line.textContent = words;
+  place.append(line);
+  setTimeout(() => line.remove(), 6000);
+}
+
+for (const line of document.querySelectorAll("[data-said]")) setTimeout(() => line.remove(), 8000);
+
+// Light or dark, kept in a cookie so that the next page comes in it at once.
+for (const form of document.querySelectorAll("[data-theme-choice]")) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const theme = event.submitter.value;
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    const kept = theme === "system" ? "; Max-Age=0" : `${theme}; Max-Age=31536000`;
+    document.cookie = `cdcd_theme=${kept}; Path=/console; SameSite=Strict`;
+    for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button === event.submitter));
+    document.dispatchEvent(new Event("themed"));
+  });
+}
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("themed")));
+
+// "3 min ago" stays true.
+function distance(seconds) {
+  const away = Math.abs(seconds);
+  if (away < 1) return "now";
+  const [length, unit] = away < 60 ? [1, "s"] : away < 3600 ? [60, "min"] : away < 86400 ? [3600, "h"] : [86400, "d"];
+  const words = `${Math.floor(away / length)} ${unit}`;
+  return seconds < 0 ? `${words} ago` : `in ${words}`;
+}
+function refreshTimes() {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const words = distance((Date.parse(time.dateTime) - Date.now()) / 1000);
+    if (time.textContent !== words) time.textContent = words;
+  }
+}
+setInterval(refreshTimes, 5000);
+
+// What is there only with scripts, on the page and on each part that comes later.
+function prepare(root) {
+  for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
+  for (const part of root.querySelectorAll("[data-scripted]")) part.hidden = false;
+}
+prepare(document);
+document.addEventListener("htmx:load", (event) => prepare(event.target));
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const from = document.getElementById(button.dataset.copy);
+  const text = from.value ?? from.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    say("Copied.");
+  } catch {
+    const range = document.createRange();
+    range.selectNodeContents(from);
+    getSelection().removeAllRanges();
+    getSelection().addRange(range);
+    say("Selected: copy it with Ctrl-C.");
+  }
+});
+
+// Ask before what cannot be taken back.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.dataset.confirm || form.dataset.sure) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  const asking = document.createElement("dialog");
+  const article = document.createElement("article");
+  const words = document.createElement("p");
+  words.id = "asked";
+  words.textContent = form.dataset.confirm;
+  const actions = document.createElement("div");
+  actions.className = "actions";
+  const yes = document.createElement("button");
+  yes.type = "button";
+  yes.className = "danger sure";
+  yes.textContent = form.dataset.yes || "Yes";
+  const no = document.createElement("button");
+  no.type = "button";
+  no.className = "quiet";
+  no.textContent = "No, leave it";
+  actions.append(yes, no);
+  article.append(words, actions);
+  asking.append(article);
+  asking.setAttribute("aria-labelledby", "asked");
+  document.body.append(asking);
+  no.addEventListener("click", () => asking.close());
+  yes.addEventListener("click", () => {
+    form.dataset.sure = "yes";
+    asking.close();
+    form.requestSubmit(event.submitter);
+  });
+  asking.addEventListener("close", () => asking.remove());
+  asking.showModal();
+  no.focus();
+}, true);
+
+// Parts that htmx could not have: say why.
+document.addEventListener("htmx:responseError", (event) => say(event.detail.xhr.responseText.slice(0, 300) || "That did not work."));
+document.addEventListener("htmx:sendError", () => say("cdcd does not answer. Is it running?"));
+document.addEventListener("htmx:afterSettle", refreshTimes);
+
+// The event log's live tail: each new delivery is put before the others, at most as many as a page has.
+let tail = null;
+function stopTail() {
+  if (tail) tail.close();
+  tail = null;
+  for (const button of document.querySelectorAll("[data-tail]")) button.setAttribute("aria-pressed", "false");
+  for (const dot of document.querySelectorAll("[data-tail] .dot")) dot.classList.remove("on");
+}
+function startTail(button) {
+  stopTail();
+  button.setAttribute("aria-pressed", "true");
+  button.querySelector(".dot").classList.add("on");
+  tail = new EventSource(button.dataset.tail + location.search);
+  tail.addEventListener("rows", (event) => {
+    const rows = document.querySelector("#log tbody");
+    if (!rows) return location.reload(); // the first delivery of all
+    const made = document.createElement("template");
+    made.innerHTML = event.data;
+    for (const row of made.content.querySelectorAll("tr")) {
+      const there = document.getElementById(row.id);
+      if (there) there.replaceWith(row);
+    }
+    for (const row of made.content.querySelectorAll("tr")) row.classList.add("fresh");
+    rows.prepend(made.content);
+    while (rows.rows.length > 100) rows.lastElementChild.remove();
+    refreshTimes();
+  });
+  tail.addEventListener("error", () => {
+    if (tail && tail.readyState === EventSource.CLOSED) {
+      stopTail();
+      say("The live tail has ended. Sign in again if your token has expired.");
+    }
+  });
+}
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-tail]");
+  if (!button) return;
+  if (tail) stopTail();
+  else startTail(button);
+});
+document.addEventListener("htmx:afterSwap", () => { if (tail) stopTail(); });
+addEventListener("pagehide", stopTail);

@@ -1,0 +1,54 @@
+"""Install what the tests of the console's pages need: Chromium by Debian's package manager, axe-core by npm into `.cache/browser`.
+
+    python -m tests.fetch_browser
+
+What is there already is left alone. Exit 1, with a sentence, for what cannot be had here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.browser import AXE, CHROMIUM
+
+VERSION = "axe-core@4"
+
+
+def chromium() -> str:
+    """Why there is none, "" when there is."""
+    if CHROMIUM:
+        return ""
+    if shutil.which("apt-get") is None:
+        return "there is no Chromium: install it, and put `chromium` on the PATH or name it in CDCD_CHROMIUM"
+    if os.geteuid() != 0:
+        return "there is no Chromium: as root, `apt-get install chromium`; or name one in CDCD_CHROMIUM"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "-y", "install", "chromium"]):
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    return "" if shutil.which("chromium") else "Debian's package chromium brought no program `chromium`"
+
+
+def axe() -> str:
+    """Why there is none, "" when there is."""
+    if AXE.exists():
+        return ""
+    if shutil.which("npm") is None:
+        return "there is no npm: install Node.js, of which it is a part"
+    folder = AXE.parents[2]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), VERSION]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return "" if AXE.exists() else f"{VERSION} has no {AXE.name}"
+
+
+def main() -> int:
+    """Both."""
+    missing = [why for why in (chromium(), axe()) if why]
+    for why in missing:
+        print(why, file=sys.stderr)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
