@@ -15,6 +15,7 @@ from rich.live import Live
 
 from cdcd.cli.logs import configure
 from cdcd.cli.loop import run_loop
+from cdcd.cli.token import console_address
 from cdcd.config.load import load
 from cdcd.demo.show import Scene, Show
 from cdcd.demo.stage import Stage
@@ -86,10 +87,11 @@ async def _main(folder: Path, rate: float, count: int | None, seed: int, as_json
 
 
 def _console(stage: Stage) -> str:
-    """Its address with a token that signs in: behind the #, which no server and no log sees."""
+    """Its address with a token that signs in."""
     config = load(stage.config, os.environ)
+    assert config.server is not None
     claims = {"role": "admin", "exp": int(time.time() + DAY)}
-    return f"{stage.console}#token={make_token(config.token_secrets[0], config.project, claims)}"
+    return console_address(config.server, make_token(config.token_secrets[0], config.project, claims))
 
 
 async def _played(show: Show, stage: Stage, scene: Scene, console: Console | None, told: list[str]) -> bool:

@@ -153,7 +153,6 @@ class Stage:
         self.folder = folder
         self.config = folder / "cdcd.yaml"
         self.uploads = folder / "uploads"
-        self.console = ""
         self.account = Account(frozenset({"fulfilment"}), {name: TriggerAccount() for name in (*TABLES, *EVENTS)})
         self.endpoints: dict[str, Receiver] = {}
         self.recent: list[tuple[str, Arrival]] = []
@@ -194,8 +193,6 @@ class Stage:
             self.endpoints[name] = receiver
         shutil.rmtree(self.folder / "triggers", ignore_errors=True)
         (self.folder / "triggers").mkdir()
-        port = _free(PORT)
-        self.console = f"http://127.0.0.1:{port}/console/"
         secret = self.folder / "secret"
         secret.write_text(self._key + "\n")
         secret.chmod(0o600)
@@ -207,7 +204,7 @@ class Stage:
                 mail=self.endpoints["welcome-mail"].url,
                 events=events.url,
                 warehouse=warehouse.url,
-                port=port,
+                port=_free(PORT),
                 uploads=orjson.dumps(str(self.uploads)).decode(),
             )
         )

@@ -73,6 +73,21 @@ def test_wrong_options_are_told(tmp_path: Path, wrong: tuple[str, str]) -> None:
     assert run(written(tmp_path), *wrong).exit_code == 2
 
 
+def test_the_console_s_address_with_a_token_that_signs_in(tmp_path: Path) -> None:
+    public = "{public_url: 'https://cdcd.example.com'}"
+    for server, origin in (("127.0.0.1:4122", "http://127.0.0.1:4122"), (public, "https://cdcd.example.com")):
+        path = written(tmp_path, server=server)
+        address, _, made = run(path, "--role", "viewer", "--console").stdout.strip().partition("#token=")
+        assert address == f"{origin}/console/"
+        assert Tokens(load(path, {}).secrets, "shop", SystemClock()).claims(f"Bearer {made}")["role"] == "viewer"
+
+
+def test_there_is_no_such_address_where_nobody_knows_the_port(tmp_path: Path) -> None:
+    refused = run(written(tmp_path, server="127.0.0.1:0"), "--console")
+    assert refused.exit_code == 2
+    assert "no port that is known" in " ".join(refused.output.split())
+
+
 def test_no_token_without_a_configuration(tmp_path: Path) -> None:
     assert run(tmp_path / "none.yaml").exit_code == 1
 
