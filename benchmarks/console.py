@@ -1,9 +1,11 @@
-"""Finding deliveries among 5 million: the first and the hundredth page of every filter through the API, one delivery, counts, lists.
+"""Finding deliveries among 5 million: the first and the hundredth page of every filter through the API and in the console, one delivery,
+counts, lists, and every other page of the console.
 
 Eight days with partitions, 200 triggers from large to rare, 3 % not processed. Each answer's time is the client's, over HTTP.
 """
 
 import json
+import re
 import time
 import urllib.parse
 import urllib.request
@@ -58,6 +60,11 @@ ATTEMPTS = """
 INSERT INTO cdcd.invocation_logs (event_id, time, number, status_code, response, error, duration_ms, at)
 SELECT id, time, 1, 500, 'oops', remark, 5, time FROM cdcd.event_logs WHERE status = 'failed'
 """
+PAGES = (
+    *("/console/", "/console/triggers", "/console/triggers/t1", "/console/triggers/t1/edit", "/console/triggers/t1/try"),
+    *("/console/new-trigger", "/console/queue", "/console/databases", "/console/schedules", "/console/operations"),
+    *("/console/explain", "/console/sign-in"),
+)
 FILTERS = {
     "everything": {},
     "status=failed": {"status": "failed"},
@@ -89,13 +96,21 @@ class Client:
     token: str
 
     def get(self, path: str, **query: Any) -> tuple[float, Any]:
-        """Seconds, and the answer."""
+        """Seconds, and the answer of the API."""
+        took, body = self._ask(path, query, {"Authorization": f"Bearer {self.token}"})
+        return took, json.loads(body)
+
+    def page(self, path: str, **query: Any) -> tuple[float, str]:
+        """Seconds, and a page of the console."""
+        took, body = self._ask(path, query, {"Cookie": f"cdcd-bench={self.token}"})
+        return took, body.decode()
+
+    def _ask(self, path: str, query: dict[str, Any], headers: dict[str, str]) -> tuple[float, bytes]:
         url = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(query)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
         begun = time.perf_counter()
-        with urllib.request.urlopen(request) as answer:
-            body = answer.read()
-        return time.perf_counter() - begun, json.loads(body)
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            body: bytes = answer.read()
+        return time.perf_counter() - begun, body
 
     def pages(self, query: dict[str, str]) -> Iterator[float]:
         """How long each page takes, up to the hundredth."""
@@ -106,6 +121,17 @@ class Client:
             if "next" not in page:
                 return
             cursor = {"cursor": page["next"]}
+
+    def log_pages(self, query: dict[str, str]) -> Iterator[float]:
+        """The same of the console's event log."""
+        cursor: dict[str, str] = {}
+        for _ in range(100):
+            took, page = self.page("/console/events", **query, **cursor)
+            yield took
+            older = re.search(r"[?&;]cursor=([\w-]+)", page[page.find('id="results"') :])
+            if older is None:
+                return
+            cursor = {"cursor": older[1]}
 
 
 def run(server: Server, *, small: bool) -> list[Figure]:
@@ -119,9 +145,7 @@ def run(server: Server, *, small: bool) -> list[Figure]:
     loaded = time.monotonic() - begun
     figures = []
     with daemon(config) as running:
-        client = Client(
-            port_of(running), make_token(secret_key(SECRET), "bench", {"role": "viewer", "exp": time.time() + 3600})
-        )
+        client = Client(port_of(running), make_token(secret_key(SECRET), "bench", {"role": "admin", "exp": time.time() + 3600}))
         client.get("/v1/deliveries")
         since = {"since": moment(dsn, 3), "until": moment(dsn, 2)}
         for name, query in {**FILTERS, "a day": since, "a day of a trigger": {**since, "trigger": "t9"}}.items():
@@ -129,6 +153,9 @@ def run(server: Server, *, small: bool) -> list[Figure]:
             counted, _ = client.get("/v1/deliveries/count", **query)
             note = f"slowest of {len(times)} pages {max(times) * 1000:.0f} ms, count {counted * 1000:.0f} ms"
             figures.append(figure(f"log: {name}", times[0], times[-1], max(*times, counted), note))
+            times = list(client.log_pages(query))
+            note = f"slowest of {len(times)} pages {max(times) * 1000:.0f} ms"
+            figures.append(figure(f"console's log: {name}", times[0], times[-1], max(times), note))
         identity = client.get("/v1/deliveries", status="failed")[1]["deliveries"][0]["id"]
         took, _ = client.get(f"/v1/deliveries/{identity}")
         figures.append(figure("one delivery", took, took, took, f"{count:,} deliveries loaded in {loaded:.0f} s"))
@@ -136,6 +163,9 @@ def run(server: Server, *, small: bool) -> list[Figure]:
         figures.append(figure("operations", took, took, took, ""))
         for path in ("/v1/triggers", "/v1/triggers/t1", "/v1/databases", "/v1/storage", "/v1/schedules"):
             times = [client.get(path)[0] for _ in range(100)]
+            figures.append(figure(path, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
+        for path in (*PAGES, f"/console/deliveries/{identity}"):
+            times = [client.page(path)[0] for _ in range(100)]
             figures.append(figure(path, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
     return figures
 
