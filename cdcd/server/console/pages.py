@@ -79,8 +79,9 @@ class Pages:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount, words.coloured):
+        for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount):
             made.filters[each.__name__] = each
+        made.filters.update(written=words.written, pretty=words.pretty, coloured=words.coloured)
         made.filters["url"] = lambda text: quote(str(text), safe="")
         made.globals.update(static=self._static.url, navigation=NAVIGATION, version=__version__, project=self._project)
         return made

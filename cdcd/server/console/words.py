@@ -106,6 +106,11 @@ def amount(value: float | None) -> str:
     return "–" if value is None else size(round(value))
 
 
+def written(value: object) -> str:
+    """A value of data on one line, as JSON writes it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def pretty(text: str | bytes | None) -> str:
     """JSON with one member a line, numbers as they were written; anything else as it is."""
     if text is None:

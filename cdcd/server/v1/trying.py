@@ -8,7 +8,7 @@ from cdcd.admin.editing import Draft
 from cdcd.admin.samples import NothingToTry, Sample
 from cdcd.admin.trying import MOST, Trial, Trying
 from cdcd.errors import ConfigError
-from cdcd.server.auth import ADMINS, OPERATORS, VIEWERS, require
+from cdcd.server.auth import ADMINS, OPERATORS, VIEWERS, Claims, require
 from cdcd.server.openapi import TIME, Schema, answer, body, list_, object_, operation, ref
 from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.replies import Reply
@@ -93,6 +93,39 @@ _OPERATION = operation(
 )
 
 
+async def tried(trying: Trying, asked: dict[str, Any], claims: Claims) -> list[Trial]:
+    """What came of what is asked for, written as the API's body. Raises Problem with every reason, 403 for what these claims may not."""
+    wanted, sample = _read(asked)
+    if isinstance(wanted, Draft) or "rows" in asked:
+        require(claims, ADMINS)
+    if asked.get("send"):
+        require(claims, OPERATORS)
+    try:
+        with editing_answers(NOTHING):
+            trials = await _trials(trying, asked, wanted, sample)
+            if asked.get("send"):
+                if len(trials) != 1:
+                    raise Problem(422, NOTHING, [Reason(f"to send, there must be one event, and there are {len(trials)}")])
+                trials = [await trying.send(await trying.trigger(wanted), trials[0], who(claims))]
+    except NothingToTry as error:
+        raise Problem(422, NOTHING, [Reason(str(error))]) from None
+    except ConfigError as error:
+        raise Problem(422, NOTHING, [Reason(each) for each in error.mistakes]) from None
+    return trials
+
+
+async def _trials(trying: Trying, asked: dict[str, Any], wanted: str | Draft, sample: Sample | None) -> list[Trial]:
+    trigger = await trying.trigger(wanted)
+    if sample is not None:
+        return [await trying.on_sample(trigger, sample)]
+    if "delivery" in asked:
+        return [await trying.on_delivery(trigger, asked["delivery"])]
+    if "rows" in asked:
+        rows = asked["rows"]
+        return await trying.on_rows(trigger, rows.get("table", ""), rows.get("type", ""), rows.get("count", 1))
+    return await trying.on_last(trigger, asked["last"])
+
+
 class TryingRoutes:
     """The handler."""
 
@@ -102,36 +135,8 @@ class TryingRoutes:
     async def attempt(self, call: Call) -> Reply:
         """`POST /v1/triggers/try`."""
         no_parameters(call)
-        asked = read_object(call, NOTHING)
-        wanted, sample = _read(asked)
-        if isinstance(wanted, Draft) or "rows" in asked:
-            require(call.claims, ADMINS)
-        if asked.get("send"):
-            require(call.claims, OPERATORS)
-        try:
-            with editing_answers(NOTHING):
-                trials = await self._trials(asked, wanted, sample)
-                if asked.get("send"):
-                    if len(trials) != 1:
-                        raise Problem(422, NOTHING, [Reason(f"to send, there must be one event, and there are {len(trials)}")])
-                    trials = [await self._trying.send(await self._trying.trigger(wanted), trials[0], who(call.claims))]
-        except NothingToTry as error:
-            raise Problem(422, NOTHING, [Reason(str(error))]) from None
-        except ConfigError as error:
-            raise Problem(422, NOTHING, [Reason(each) for each in error.mistakes]) from None
+        trials = await tried(self._trying, read_object(call, NOTHING), call.claims)
         return Reply(200, orjson.dumps({"trials": [trial_shown(trial) for trial in trials]}))
-
-    async def _trials(self, asked: dict[str, Any], wanted: str | Draft, sample: Sample | None) -> list[Trial]:
-        trying = self._trying
-        trigger = await trying.trigger(wanted)
-        if sample is not None:
-            return [await trying.on_sample(trigger, sample)]
-        if "delivery" in asked:
-            return [await trying.on_delivery(trigger, asked["delivery"])]
-        if "rows" in asked:
-            rows = asked["rows"]
-            return await trying.on_rows(trigger, rows.get("table", ""), rows.get("type", ""), rows.get("count", 1))
-        return await trying.on_last(trigger, asked["last"])
 
 
 def routes(trying: Trying) -> Group:
