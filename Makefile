@@ -8,7 +8,7 @@ SEEDS ?= 1
 SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup browser postgres clean
+.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup browser screenshots postgres clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ setup: $(VENV)/.dev ## The virtual environment with everything for development
 
 browser: $(VENV)/.dev ## What the tests of the console's pages need: Debian's Chromium (as root), npm's axe-core
 	$(BIN)/python -m tests.fetch_browser $(ARGS)
+
+screenshots: $(VENV)/.dev browser ## The pictures of the README, of a demo's console
+	$(BIN)/python -m tests.console.screenshots $(ARGS)
 
 postgres: $(VENV)/.dev ## Fetch PostgreSQL 14 to 17 for the test matrix (18 is embedded)
 	$(BIN)/python tests/fetch_postgres.py $(ARGS)

@@ -13,7 +13,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import capture, changelog, console, files, isolation, latency, memory, operating, queue, schedule, throughput
+from benchmarks import (
+    capture,
+    changelog,
+    console,
+    files,
+    isolation,
+    latency,
+    memory,
+    operating,
+    queue,
+    schedule,
+    throughput,
+    watched,
+)
 from benchmarks.harness import Figure, Server
 
 ALL: dict[str, Callable[..., list[Figure]]] = {
@@ -27,6 +40,7 @@ ALL: dict[str, Callable[..., list[Figure]]] = {
     "files": files.run,
     "queue": queue.run,
     "console": console.run,
+    "watched": watched.run,
     "operating": operating.run,
 }
 
