@@ -17,7 +17,7 @@ from uuid import uuid4
 import structlog
 from yarl import URL
 
-from cdcd.admin.deliveries import Deliveries, Filter, NotThere
+from cdcd.admin.deliveries import Deliveries, Detail, Filter, NotThere
 from cdcd.admin.editing import Draft, Editing, NoSuchTrigger
 from cdcd.admin.samples import PLAIN_TABLE, NothingToTry, Sample, event_of
 from cdcd.config.masking import MASK, shown_url
@@ -128,20 +128,20 @@ class Trying:
     async def on_delivery(self, trigger: Trigger, identity: str) -> Trial:
         """The event of a recorded delivery. Raises NotThere, NothingToTry, StoreUnavailable."""
         detail = await self._deliveries.show(identity)
-        found = detail.delivery
-        if detail.data is None:
-            raise NothingToTry(f"the data of the delivery {identity} could not be stored")
-        happened = Event(
-            found.type,
-            found.source,
-            found.subject,
-            found.key,
-            found.time,
-            detail.data,
-            detail.position,
-            found.extensions or None,
-        )
-        return replace(self._try(trigger, happened), delivery=found.id)
+        return replace(self._try(trigger, _event_of(detail)), delivery=detail.delivery.id)
+
+    def again(self, trigger: Trigger, detail: Detail) -> Request:
+        """What trying a recorded delivery again would send now, under its own id. It is sent whether or not the trigger would fire for it
+        today. Raises NothingToTry when it cannot be made."""
+        found, happened = detail.delivery, _event_of(detail)
+        if kind_of(happened.type) is not trigger.kind:
+            raise NothingToTry(f"{trigger.name} is a trigger of another kind of source than {happened.type} by now")
+        delivery = Delivery(found.id, trigger.name, happened, None, attempts=found.attempts)
+        try:
+            route = Route(trigger, self._signer(), self._config().limits)
+            return _shown(route, route.request(delivery, time.time()))
+        except EventError as error:
+            raise NothingToTry(error.explain()) from error
 
     async def on_rows(self, trigger: Trigger, table: str, kind: str, count: int) -> list[Trial]:
         """Rows of a table as they are, as if each were changed now. Raises NothingToTry, SourceUnavailable, SourceNotReady."""
@@ -195,6 +195,16 @@ class Trying:
                 await sender.stop()
         log.info("trigger.tried", trigger=trigger.name, status=attempt.status, who=who)
         return replace(trial, attempt=attempt)
+
+
+def _event_of(detail: Detail) -> Event:
+    found = detail.delivery
+    if detail.data is None:
+        raise NothingToTry(f"the data of the delivery {found.id} could not be stored")
+    return Event(
+        *(found.type, found.source, found.subject, found.key, found.time, detail.data, detail.position),
+        found.extensions or None,
+    )
 
 
 def marked(trigger: Trigger) -> Trigger:

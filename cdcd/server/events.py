@@ -31,7 +31,7 @@ class Events:
     """The handlers."""
 
     def __init__(self, queueing: Queueing, schedule: Schedule) -> None:
-        self._queueing = queueing
+        self.queueing = queueing
         self._schedule = schedule
         self._one = asyncio.Lock()
         self.traced = False
@@ -39,7 +39,7 @@ class Events:
 
     async def queue(self, call: Call) -> Reply:
         """`POST /v1/events`."""
-        now = self._queueing.now()
+        now = self.queueing.now()
         reasons = Reasons()
         headers = {
             low: value
@@ -51,16 +51,16 @@ class Events:
         if _PARENT.fullmatch(parent):
             for each in asked:
                 each.incoming.extensions = {"traceparent": parent, **(each.incoming.extensions or {})}
-        self._queueing.check(asked, call.claims, reasons)
+        self.queueing.check(asked, call.claims, reasons)
         wait = wait_of(call)
         if wait is None:
-            taken = await self._queueing.queue(asked, now)
+            taken = await self.queueing.queue(asked, now)
             return Reply(202, accepted(taken.ids, taken.new))
         if len(asked) != 1:
             raise Problem(
                 422, "nothing was queued", [Reason("only a single event can be waited for: leave `Prefer: wait` out")]
             )
-        taken, answered = await self._queueing.queue_and_wait(asked[0], now, wait)
+        taken, answered = await self.queueing.queue_and_wait(asked[0], now, wait)
         if answered is None:
             return Reply(202, accepted(taken.ids, taken.new))
         body = orjson.dumps({"ids": taken.ids, **answered.members()})
@@ -68,11 +68,11 @@ class Events:
 
     def read(self, body: bytes, claims: Claims) -> list[Queued]:
         """`POST /v1/events` with JSON that nobody waits for: what is to be made durable. Raises Problem."""
-        now = self._queueing.now()
+        now = self.queueing.now()
         reasons = Reasons()
         asked = read_json(body, now, reasons)
-        self._queueing.check(asked, claims, reasons)
-        return self._queueing.events(asked, now)
+        self.queueing.check(asked, claims, reasons)
+        return self.queueing.events(asked, now)
 
     async def scheduled(self, call: Call) -> Reply:
         """`GET /v1/events/scheduled`."""
@@ -88,34 +88,57 @@ class Events:
             reasons.add("type must be a name")
         after = _place(query.get("after"), reasons)
         reasons.raise_if_any("nothing was listed")
-        async with self._one:
-            found = await self._schedule.list(after, kind, int(limit))
-        more = {"next": _cursor(found[-1])} if len(found) == int(limit) else {}
+        found, following = await self._listed(after, kind, int(limit))
+        more = {"next": following} if following else {}
         return Reply(200, orjson.dumps({"events": [_shown(each) for each in found], **more}))
+
+    async def later(self, after: str, limit: int) -> tuple[list[Scheduled], str]:
+        """Events for later behind the cursor `after`, and the cursor of the next page, "" after the last. Raises Problem 422."""
+        reasons = Reasons()
+        place = _place(after, reasons)
+        reasons.raise_if_any("nothing was listed")
+        return await self._listed(place, "", limit)
+
+    async def _listed(self, after: tuple[int, int], kind: str, limit: int) -> tuple[list[Scheduled], str]:
+        async with self._one:
+            found = await self._schedule.list(after, kind, limit)
+        return found, _cursor(found[-1]) if len(found) == limit else ""
 
     async def cancel(self, call: Call) -> Reply:
         """`DELETE /v1/events/scheduled/{id}`."""
-        identity = _identity(call)
+        identity = call.parameters["id"]
+        await self.take_back(identity)
+        return Reply(200, orjson.dumps({"id": identity}))
+
+    async def take_back(self, identity: str) -> None:
+        """An event that is for later will not happen. Raises Problem 404, 409."""
+        _check_identity(identity)
         async with self._one:
             _done(await self._schedule.cancel(identity))
-        return Reply(200, orjson.dumps({"id": identity}))
 
     async def move(self, call: Call) -> Reply:
         """`PATCH /v1/events/scheduled/{id}`."""
-        identity = _identity(call)
+        identity = call.parameters["id"]
+        _check_identity(identity)
         try:
             wanted = orjson.loads(call.body)
         except ValueError:
             raise Problem(400, "the body is not JSON in UTF-8") from None
         if not isinstance(wanted, dict) or wanted.keys() != {"at"}:
             raise Problem(422, "nothing was moved", [Reason('the body must be an object with `at` alone: {"at": TIME}')])
+        due = await self.put_off(identity, wanted["at"])
+        return Reply(200, orjson.dumps({"id": identity, "at": rfc3339(due).decode()}))
+
+    async def put_off(self, identity: str, at: object) -> int:
+        """An event that is for later happens at another time (RFC 3339), which is returned. Raises Problem 404, 409, 422."""
+        _check_identity(identity)
         try:
-            due = moment(wanted["at"], "it")
+            due = moment(at, "it")
         except Malformed as error:
             raise Problem(422, "nothing was moved", [Reason(str(error), "/at")]) from None
         async with self._one:
             _done(await self._schedule.move(identity, due))
-        return Reply(200, orjson.dumps({"id": identity, "at": rfc3339(due).decode()}))
+        return due
 
 
 def accepted(ids: Sequence[str], new: AbstractSet[str]) -> bytes:
@@ -132,11 +155,9 @@ def wait_of(call: Call) -> float | None:
     return None
 
 
-def _identity(call: Call) -> str:
-    identity = call.parameters["id"]
+def _check_identity(identity: str) -> None:
     if len(identity) > LONGEST_IDENTITY or "\0" in identity or not identity.isprintable():
         raise Problem(404, "there is no such event for later")
-    return identity
 
 
 def _done(found: Found) -> None:

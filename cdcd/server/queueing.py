@@ -113,7 +113,7 @@ class Queueing:
                     identity_of(incoming) if incoming.id else self._new_id(now),
                     incoming.type,
                     incoming.source or self._source,
-                    now if time is None else time,
+                    each.due(now),
                     incoming.data,
                     incoming.subject,
                     incoming.key,

@@ -56,6 +56,10 @@ class Asked:
     member: str = ""
     synchronous: bool = False
 
+    def due(self, now: int) -> int:
+        """When it happens: the time that it names, else now; microseconds since the Unix epoch."""
+        return now if self.incoming.time is None else self.incoming.time
+
 
 def read_events(headers: Mapping[str, str], body: bytes, now: int, reasons: Reasons) -> list[Asked]:
     """The events of a body of `POST /v1/events`. `headers` have lower-case names; `now` is microseconds since the Unix epoch.

@@ -1,5 +1,7 @@
 """`/v1/explain`: why a delivery came to be and what became of it; why a row makes deliveries, or none."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -150,14 +152,9 @@ class ExplainingRoutes:
     async def row(self, call: Call) -> Reply:
         """`POST /v1/explain`."""
         no_parameters(call)
-        asked = _asked(read_object(call, NOTHING))
-        try:
-            with answering(NOTHING):
-                return Reply(200, orjson.dumps(row_explained(await self._explaining.row(asked))))
-        except SourceUnavailable as error:
-            raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
-        except SourceNotReady as error:
-            raise Problem(409, str(error), [Reason(error.hint)] if error.hint else []) from None
+        asked = read_row(read_object(call, NOTHING))
+        with row_answers():
+            return Reply(200, orjson.dumps(row_explained(await self._explaining.row(asked))))
 
 
 def routes(explaining: Explaining) -> Group:
@@ -172,7 +169,20 @@ def routes(explaining: Explaining) -> Group:
     )
 
 
-def _asked(members: dict[str, Any]) -> Asked:
+@contextlib.contextmanager
+def row_answers() -> Iterator[None]:
+    """Within this, why a row could not be explained becomes a problem."""
+    try:
+        with answering(NOTHING):
+            yield
+    except SourceUnavailable as error:
+        raise Problem(503, str(error), headers={"Retry-After": "5"}) from None
+    except SourceNotReady as error:
+        raise Problem(409, str(error), [Reason(error.hint)] if error.hint else []) from None
+
+
+def read_row(members: dict[str, Any]) -> Asked:
+    """Which row is meant. Raises Problem 422 with every reason."""
     reasons = Reasons()
     for name in members.keys() - {"table", "key", "database", "row", "old", "type"}:
         reasons.add(f"there is no member {name[:50]!a}")
