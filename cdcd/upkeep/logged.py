@@ -241,11 +241,12 @@ class LogReport:
 
 async def report_log(
     catalog: Connection, config: Config, database: Database, triggers: Sequence[Trigger], known: Position | None
-) -> tuple[LogReport | None, list[tuple[str, str]]]:
-    """How the log stands (None: there is none), and what keeps changes from being written down or read, with what mends it.
+) -> tuple[LogReport | None, list[tuple[str, str]], list[TableInfo]]:
+    """How the log stands (None: there is none), what keeps changes from being written down or read, with what mends it, and the tables.
     Raises ReplicationError."""
     names = names_of(config)
     logged = await find_logged(catalog, config, database, triggers)
+    tables = [each.info for each in logged.wanted]
     trouble = [(problem.what, problem.fix) for problem in logged.problems]
     installed = await install.inspect(catalog, names)
     try:
@@ -255,7 +256,7 @@ async def report_log(
     except (SourceNotReady, PositionLost) as error:
         trouble.append((str(error).removeprefix(f"database {database.name!r}: "), error.hint))
     if installed is None:
-        return None, trouble
+        return None, trouble, tables
     trouble += [
         (f"{step.table}: {step.why}: changes are not written down", f"`cdcd run` mends it within a minute, or: {step.sql}")
         for step in install.steps(names, installed, logged.wanted)
@@ -276,7 +277,7 @@ async def report_log(
         )
         row = await cursor.fetchone()
     assert row is not None
-    return LogReport(found.written, settled, max(0, found.written - settled), row[0], found.bytes, row[1]), trouble
+    return LogReport(found.written, settled, max(0, found.written - settled), row[0], found.bytes, row[1]), trouble, tables
 
 
 async def open_for_long(changes: ChangeLog, patience: float = PATIENCE) -> list[tuple[str, str]]:

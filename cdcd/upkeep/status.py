@@ -6,7 +6,7 @@ rest is shown.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from cdcd.replication.errors import ReplicationError
 from cdcd.replication.lsn import format_lsn
 from cdcd.replication.refusal import translated as refusals
 from cdcd.replication.slot import SlotState
+from cdcd.replication.tables import TableInfo
 from cdcd.replication.walsender import Connection, identify_system
 from cdcd.sources.beginning import ACCEPT, where_to_begin
 from cdcd.sources.opening import MISSING, connect, publications
-from cdcd.sources.tables import find_tables
+from cdcd.sources.tables import Captured, find_tables
 from cdcd.sources.translate import translate, translated
 from cdcd.store.reads import Reads, StoreStatus, TriggerStatus
 from cdcd.store.standing import look
@@ -59,6 +60,16 @@ class Trouble:
     fix: str
 
 
+@dataclass(slots=True, frozen=True)
+class TableReport:
+    """A table that is captured, and the triggers that want it. `inserts_only`: its rows have no replica identity, so that its updates and
+    deletes are not published."""
+
+    name: str
+    triggers: Sequence[str]
+    inserts_only: bool = False
+
+
 @dataclass(slots=True)
 class DatabaseReport:
     """A captured database. `lag_bytes`: written by the server and not settled yet; `settled_time`: of the last settled commit,
@@ -77,6 +88,7 @@ class DatabaseReport:
     others: list[str] = field(default_factory=list)
     capture: str = Capture.REPLICATION.value
     log: LogReport | None = None
+    tables: list[TableReport] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -231,11 +243,14 @@ async def _database(
             with translated(database):
                 async with await connect(database, application_name="cdcd status") as catalog:
                     if by_log:
-                        report.log, found = await report_log(catalog, config, database, triggers, known)
+                        report.log, found, tables = await report_log(catalog, config, database, triggers, known)
                         report.trouble = [Trouble(what, fix) for what, fix in found]
+                        report.tables = _tables(tables, triggers)
                         return report
                     state = await slot.inspect(catalog, database.slot)
-                    report.trouble = await _trouble(catalog, config, database, triggers, known, state)
+                    captured = await find_tables(catalog, config, database, triggers)
+                    report.tables = _tables(captured.tables, triggers, frozenset(captured.insert_only))
+                    report.trouble = await _trouble(catalog, captured, database, known, state)
                     await _ask(catalog, report, known, running, state)
     except TimeoutError:
         report.error = "no answer in time"
@@ -244,16 +259,23 @@ async def _database(
     return report
 
 
+def _tables(
+    tables: Iterable[TableInfo], triggers: Sequence[Trigger], insert_only: frozenset[tuple[str, str]] = frozenset()
+) -> list[TableReport]:
+    return [
+        TableReport(
+            each.full_name,
+            [trigger.name for trigger in triggers if trigger.covers(each.schema, each.name)],
+            (each.schema, each.name) in insert_only,
+        )
+        for each in sorted(tables, key=lambda each: each.full_name)
+    ]
+
+
 async def _trouble(
-    catalog: Connection,
-    config: Config,
-    database: Database,
-    triggers: Sequence[Trigger],
-    known: Position | None,
-    state: SlotState | None,
+    catalog: Connection, captured: Captured, database: Database, known: Position | None, state: SlotState | None
 ) -> list[Trouble]:
     """What the source refuses at its start, asked as it asks."""
-    captured = await find_tables(catalog, config, database, triggers)
     found = [Trouble(problem.what, problem.fix) for problem in captured.problems]
     standing = await publications(catalog, captured)
     before = known.identity.get("publications", standing) if known is not None else standing

@@ -54,6 +54,10 @@ async def test_deliveries_failures_and_backlog_while_running_and_after(database:
             assert main["slot"]["held_bytes"] < 64 << 20
             assert main["lag_bytes"] < 1 << 20
             assert main["settled_time"] is not None
+            assert [(each["name"], each["triggers"], each["inserts_only"]) for each in main["tables"]] == [
+                ("public.orders", ["gone", "down"], False),
+                ("public.users", ["good"], False),
+            ]
             rows = {row["name"]: row for row in running["triggers"]}
             assert (rows["good"]["delivered"], rows["good"]["failed"], rows["good"]["backlog"]) == (3, 0, 0)
             assert (rows["gone"]["delivered"], rows["gone"]["failed"]) == (0, 1)
