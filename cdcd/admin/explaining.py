@@ -47,7 +47,7 @@ class Explanation:
 
     `judgement` is None when there is no such trigger any more, or its data cannot be read: `unjudged` says which. `causes` are the
     deliveries that it comes from, the first cause first; `origin` where that chain begins, if not there. `caused` are those that
-    followed and those that repeat it, `queued` events that followed and are no deliveries yet.
+    followed and those that repeat it, `queued` events that followed and are no deliveries yet. `paused`: its trigger is.
     """
 
     detail: Detail
@@ -59,6 +59,7 @@ class Explanation:
     caused: tuple[Found, ...]
     queued: tuple[Waiting, ...]
     unknown: tuple[str, ...]
+    paused: bool = False
 
 
 class Explaining:
@@ -86,10 +87,10 @@ class Explaining:
         causes, origin = await self._causes_of(found)
         caused = await self._causes.caused(found.id, found.time)
         queued = await self._causes.queued(_events_of(found)) if found.settled is not None else []
-        paused = {one.trigger for one in await self._paused()}
-        steps = steps_of(detail, paused=found.trigger in paused)
+        paused = found.trigger in {one.trigger for one in await self._paused()}
+        steps = steps_of(detail, paused=paused)
         unknown = tuple(_unknown(detail, steps))
-        return Explanation(detail, steps, judgement, unjudged, causes, origin, tuple(caused), tuple(queued), unknown)
+        return Explanation(detail, steps, judgement, unjudged, causes, origin, tuple(caused), tuple(queued), unknown, paused)
 
     async def row(self, asked: Asked) -> Unfired:
         """Why a row's changes make deliveries, or do not."""
