@@ -143,7 +143,7 @@ class Spliced:
 
     def _entry(self, key: yaml.Node, value: yaml.Node) -> _Entry:
         start, column = key.start_mark.line, key.start_mark.column
-        leaf = max(start + 1, max((_line_behind(leaf) for leaf in _leaves(value, start, set())), default=0))
+        leaf = max(start + 1, max((line_behind(leaf) for leaf in leaves(value, start, set())), default=0))
         end = leaf
         if isinstance(value, yaml.CollectionNode) and not value.flow_style and value.start_mark.line >= start:
             end = max(leaf, min(value.end_mark.line, len(self._lines)))
@@ -219,7 +219,7 @@ def _composed(text: str) -> yaml.Node | None:
     return found
 
 
-def _leaves(node: yaml.Node, from_line: int, seen: set[int]) -> Iterator[yaml.Node]:
+def leaves(node: yaml.Node, from_line: int, seen: set[int]) -> Iterator[yaml.Node]:
     """The nodes that end a value: scalars, and collections in flow style. Those that an alias brings stand elsewhere, and count not."""
     if node.start_mark.line < from_line or id(node) in seen:
         return
@@ -227,12 +227,12 @@ def _leaves(node: yaml.Node, from_line: int, seen: set[int]) -> Iterator[yaml.No
     if isinstance(node, yaml.CollectionNode) and not node.flow_style:
         for item in node.value:
             for each in item if isinstance(item, tuple) else (item,):
-                yield from _leaves(each, from_line, seen)
+                yield from leaves(each, from_line, seen)
     else:
         yield node
 
 
-def _line_behind(leaf: yaml.Node) -> int:
+def line_behind(leaf: yaml.Node) -> int:
     mark = leaf.end_mark
     line: int = mark.line if mark.column == 0 else mark.line + 1
     return line
