@@ -88,6 +88,16 @@ class Written:
 
 
 @dataclass(slots=True, frozen=True)
+class Place:
+    """The file that a trigger stands in (`there`) or would go to, "" for none. `why_not`: why it cannot be written; empty: it can."""
+
+    file: str
+    there: bool
+    why_not: str = ""
+    hint: str = ""
+
+
+@dataclass(slots=True, frozen=True)
 class Draft:
     """A definition that is not written: as YAML, or as values. `***` in it keeps the secrets of the trigger `clone_of`, or of the one
     of its own name."""
@@ -132,6 +142,21 @@ class Editing:
             self._why_not(file, spliced, name),
         )
 
+    async def place(self, name: str) -> Place:
+        """Where writing a trigger of this name goes to. Raises NotWritable for a file that cannot be read."""
+        return await asyncio.to_thread(self._place, name)
+
+    def _place(self, name: str) -> Place:
+        try:
+            file, spliced = self._find(name)
+        except NoSuchTrigger:
+            path = files.place_for(name, self._config().include)
+            if path is not None:
+                return Place(str(path), there=False)
+            error = self._no_place()
+            return Place("", False, str(error), error.hint)
+        return Place(str(file.path), True, self._why_not(file, spliced, name))
+
     async def validate(self, draft: Draft) -> list[Mistake]:
         """Every mistake that writing it would be refused for."""
         async with self._judging:  # it takes a processor for a while: one at a time
@@ -166,10 +191,11 @@ class Editing:
             await self._write(file, texts, who)
         log.info("trigger.deleted", trigger=name, file=str(file.path), who=who)
 
-    async def switch(self, name: str, who: str, *, enabled: bool) -> Written:
-        """Set `enabled`; the rest of the definition stays as it is. Raises what `put` raises."""
+    async def switch(self, name: str, who: str, *, enabled: bool, etag: str | None = "*") -> Written:
+        """Set `enabled`; the rest of the definition stays as it is, whatever it is unless `etag` says which was seen. Raises what `put`
+        raises."""
         async with self._one:
-            file, texts = await asyncio.to_thread(self._switched, name, enabled)
+            file, texts = await asyncio.to_thread(self._switched, name, enabled, etag)
             if texts is not None:
                 await self._write(file, texts, who)
                 log.info("trigger.written", trigger=name, file=str(file.path), new=False, who=who)
@@ -248,10 +274,11 @@ class Editing:
             text = "triggers: {}\n"
         return file, self._readable(file, text)
 
-    def _switched(self, name: str, enabled: bool) -> tuple[File, Texts | None]:
+    def _switched(self, name: str, enabled: bool, etag: str | None) -> tuple[File, Texts | None]:
         file, spliced = self._find(name)
         if why := self._why_not(file, spliced, name):
             raise NotWritable(f"{name} cannot be changed: {why}")
+        _check_seen(name, file, etag, there=True)
         assert spliced is not None
         found = spliced.definition(name)
         assert found is not None

@@ -1,7 +1,7 @@
 """All pages of the console: which modules there are. Who may see and do what on them stands beside each route."""
 
 from cdcd.admin.faces import Admin
-from cdcd.server.console import log, signin
+from cdcd.server.console import log, signin, triggers, trying
 from cdcd.server.console.pages import Pages, see
 from cdcd.server.console.static import Static
 from cdcd.server.replies import Reply
@@ -23,5 +23,7 @@ def routes(admin: Admin, sessions: Sessions) -> Group:
         pages.everybody("GET", "/console/static/{name}", static.serve),
         *signin.routes(pages, sessions),
         *log.routes(pages, admin),
+        *triggers.routes(pages, admin),
+        *trying.routes(pages, admin),
     )
     return Group(found, prefix="/console", form=pages.form)

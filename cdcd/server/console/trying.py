@@ -5,20 +5,28 @@ comes back into `trials.html` as `tried`. The fields begin with `try-`, so that 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
+from cdcd.admin.deliveries import Filter, NotThere
 from cdcd.admin.editing import Draft
 from cdcd.admin.faces import Admin
 from cdcd.admin.trying import Trial
-from cdcd.server.auth import Claims
-from cdcd.server.console.pages import Pages, is_partial
+from cdcd.errors import StoreUnavailable
+from cdcd.server.auth import VIEWERS, Claims
+from cdcd.server.console.pages import HTML, Pages, is_partial
+from cdcd.server.console.prefilling import filled, reshaped
+from cdcd.server.console.signin import fields
+from cdcd.server.console.words import pretty
 from cdcd.server.problems import Problem, Reason
 from cdcd.server.replies import Reply
-from cdcd.server.routes import Call
+from cdcd.server.routes import Call, Route
 from cdcd.server.v1.asked import time_of
+from cdcd.server.v1.triggers import editing_answers
 from cdcd.server.v1.trying import NOTHING, tried
 
 SAMPLE, LAST, DELIVERY, ROWS = "sample", "last", "delivery", "rows"
@@ -85,7 +93,7 @@ def part(pages: Pages, call: Call, found: Tried) -> Reply:
     """For htmx: what goes into `<section id="tried">`."""
     assert is_partial(call.request)
     body = pages.part(call, "trials.html", tried=found)
-    return Reply(200 if found.problem is None else 422, body, "text/html; charset=utf-8")
+    return Reply(200 if found.problem is None else 422, body, HTML)
 
 
 def _asked(wanted: str | Draft, form: Mapping[str, str], on: str) -> dict[str, Any]:
@@ -121,3 +129,64 @@ def _json(text: str) -> object:
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise Problem(422, NOTHING, [Reason(f"the data is no JSON: {error.msg.partition(':')[0]} at {where}")]) from None
+
+
+class TryPages:
+    """The handlers."""
+
+    def __init__(self, pages: Pages, admin: Admin) -> None:
+        self._pages = pages
+        self._admin = admin
+
+    async def show(self, call: Call) -> Reply:
+        """`GET /console/triggers/{name}/try`; `delivery` is one to try it on."""
+        return await self._page(call, delivery=call.request.query.get("delivery", "")[:100])
+
+    async def attempt(self, call: Call) -> Reply:
+        """`POST /console/triggers/{name}/try`."""
+        name = call.parameters["name"]
+        form = fields(call.body)
+        found = await tried_by(self._admin, call.claims, name, form, f"/console/triggers/{quote(name, safe='')}/try")
+        if is_partial(call.request):
+            return part(self._pages, call, found)
+        return await self._page(call, found, form, delivery=form.get("try-delivery", ""))
+
+    async def sample(self, call: Call) -> Reply:
+        """`POST /console/try-sample`: the made-up event with another type; what is no JSON stays as it is."""
+        form = fields(call.body)
+        text = form.get("try-data", "")
+        with suppress(orjson.JSONDecodeError):
+            text = pretty(orjson.dumps(reshaped(form.get("try-type", ""), orjson.loads(text))))
+        return Reply(200, self._pages.part(call, "try-data.html", text=text), HTML)
+
+    async def _page(
+        self, call: Call, found: Tried | None = None, form: Mapping[str, str] | None = None, *, delivery: str = ""
+    ) -> Reply:
+        name = call.parameters["name"]
+        with editing_answers("nothing was tried"):
+            trigger = await self._admin.trying.trigger(name)
+        fill = filled(trigger.config, trigger.columns_used, await self._last(name), delivery)
+        if found is not None and form is not None:  # what was sent is there again
+            type_, data = form.get("try-type", fill.type), form.get("try-data", fill.data)
+            fill = replace(fill, on=found.on, type=type_, data=data, from_delivery="")
+        status = 200 if found is None or found.problem is None else found.problem.status
+        return self._pages.page(call, "try.html", status, trigger=trigger.config, filled=fill, tried=found)
+
+    async def _last(self, name: str) -> tuple[str, str, bytes] | None:
+        """Its last delivery; none while the event store is away."""
+        with suppress(StoreUnavailable, NotThere):
+            newest = await self._admin.deliveries.list(Filter(trigger=(name,)), limit=1)
+            for each in newest.items:
+                detail = await self._admin.deliveries.show(each.id)
+                return None if detail.data is None else (each.id, each.type, detail.data)
+        return None
+
+
+def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
+    """Its routes."""
+    found = TryPages(pages, admin)
+    return (
+        pages.seen("triggers/{name}/try", found.show),
+        pages.done("triggers/{name}/try", found.attempt, VIEWERS),
+        pages.done("try-sample", found.sample, VIEWERS),
+    )

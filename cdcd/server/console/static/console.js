@@ -129,6 +129,58 @@ document.addEventListener("htmx:responseError", (event) => say(event.detail.xhr.
 document.addEventListener("htmx:sendError", () => say("cdcd does not answer. Is it running?"));
 document.addEventListener("htmx:afterSettle", refreshTimes);
 
+// Parts that are asked for again and again (hx-trigger="every ...", hx-swap="merge" with hx-ext="merge"): only what is different changes,
+// so that focus, selection and what the pointer is on stay; and nobody is asked while nobody looks.
+function merge(old, fresh, added) {
+  if (old.isEqualNode(fresh)) return;
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  const words = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+  if (words(old) || words(fresh) || !old.children.length) {
+    if (old.innerHTML === fresh.innerHTML) return;
+    old.replaceChildren(...fresh.childNodes);
+    added.push(...old.children);
+    return;
+  }
+  const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  const wanted = new Set([...fresh.children].map((child) => child.id));
+  for (const [id, child] of known) if (!wanted.has(id)) child.remove();
+  let place = old.firstElementChild;
+  for (const child of [...fresh.children]) {
+    const there = child.id ? known.get(child.id) : place && !place.id && place.localName === child.localName ? place : undefined;
+    if (!there) {
+      old.insertBefore(child, place);
+      added.push(child);
+      continue;
+    }
+    if (there === place) place = place.nextElementSibling;
+    else old.insertBefore(there, place);
+    merge(there, child, added);
+  }
+  while (place) {
+    const next = place.nextElementSibling;
+    place.remove();
+    place = next;
+  }
+}
+htmx.defineExtension("merge", {
+  isInlineSwap: (style) => style === "merge",
+  handleSwap: (style, target, fragment) => {
+    if (style !== "merge") return false;
+    const fresh = fragment.firstElementChild;
+    if (!fresh) return [];
+    const focused = document.activeElement;
+    const added = [];
+    prepare(fragment);
+    merge(target, fresh, added);
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    return added;
+  },
+});
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (document.hidden && /(^|,)\s*every /.test(event.detail.elt.getAttribute("hx-trigger") || "")) event.preventDefault();
+});
+
 // The event log's live tail: each new delivery is put before the others, at most as many as a page has.
 let tail = null;
 function stopTail() {
