@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from cdcd.admin import troubles
+from cdcd.admin.live import Live
 from cdcd.admin.motion import Database as Source
 from cdcd.admin.motion import Motion, Watched
 from cdcd.admin.reload import Refused, Reloaded
@@ -51,8 +52,9 @@ class Overview:
         stopping: Callable[[], bool],
         canary: Callable[[], CanaryState | None],
     ) -> None:
-        """`reloaded` may be set: what came of the last reload."""
+        """`reloaded` may be set: what came of the last reload. `live` tells all who watch."""
         self.ready = False
+        self.live = Live(self.now)
         self.reloaded: Callable[[], Reloaded | Refused | None] = lambda: None
         self._config = config
         self._watched = watched

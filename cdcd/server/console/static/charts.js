@@ -1,4 +1,5 @@
-// Charts that move: one stream of samples feeds every chart of the page. A chart is an element with what it shows in `data-series`.
+// Charts that move: one stream of samples feeds every chart of the page. A chart is an element with what it shows in `data-series`. With the
+// samples come parts of the page. What has `data-stream` says whether it flows.
 "use strict";
 
 (() => {
@@ -9,9 +10,9 @@
   const samples = [];
 
   const units = {
-    rate: (v) => (v >= 100 ? Math.round(v).toLocaleString("en") : v >= 10 ? v.toFixed(1) : String(+v.toFixed(2))) + "/s",
+    rate: (v) => (v >= 100 ? Math.round(v).toLocaleString("en") : String(+v.toFixed(v >= 10 ? 1 : 2))) + "/s",
     count: (v) => Math.round(v).toLocaleString("en"),
-    time: (v) => (v < 1 ? (v < 0.1 ? (v * 1000).toFixed(1) : Math.round(v * 1000)) + " ms" : v < 60 ? +v.toFixed(2) + " s" : Math.round(v / 60) + " min"),
+    time: (v) => (v === 0 ? "0" : v < 1 ? (v < 0.1 ? +(v * 1000).toFixed(1) : Math.round(v * 1000)) + " ms" : v < 60 ? +v.toFixed(2) + " s" : v < 7200 ? Math.round(v / 60) + " min" : Math.round(v / 3600) + " h"),
     bytes: (v) => {
       const names = ["B", "kB", "MB", "GB", "TB"];
       let at = 0;
@@ -34,6 +35,10 @@
     const found = getComputedStyle(probe)[property];
     probe.remove();
     return found;
+  }
+
+  function alone(values) {
+    return [...values.keys()].filter((at) => values[at] != null && values[at - 1] == null && values[at + 1] == null);
   }
 
   const charts = places.map((place) => {
@@ -64,7 +69,7 @@
             y: { range: (_, low, high) => [0, Math.max(high * 1.15 || 0, Number(place.dataset.least || 1))] },
           },
           axes: [
-            { ...axis, space: 70, values: (_, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })), incrs: [60, 120, 300] },
+            { ...axis, size: 30, space: 70, values: (_, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })), incrs: [60, 120, 300] },
             { ...axis, size: 66, gap: 6, space: 34, values: (_, splits) => splits.map((v) => format(v)), ...(place.dataset.chart === "bytes" ? { incrs: steps.bytes } : {}), ...(place.dataset.chart === "count" ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6] } : {}) },
           ],
           series: [
@@ -75,11 +80,12 @@
               width: 2,
               dash: one.dash ? [5, 4] : undefined,
               fill: one.fill ? colour(one.look).replace(/^rgb\((.*)\)$/, "rgba($1, 0.12)") : undefined,
-              points: { show: false },
+              // A value that stands alone has no line: it is a dot.
+              points: { show: true, size: 5, width: 1, filter: (plot, at) => alone(plot.data[at]) },
               spanGaps: false,
             })),
           ],
-          hooks: { setCursor: [tell] },
+          hooks: { setCursor: [show] },
         },
         data(),
         place,
@@ -87,7 +93,7 @@
     }
 
     // The legend shows the values under the pointer, else the newest.
-    function tell() {
+    function show() {
       const at = plot && plot.cursor.idx != null && plot.cursor.left >= 0 ? plot.cursor.idx : samples.length - 1;
       marks.forEach((mark, index) => {
         const found = at < 0 ? null : value(samples[at], series[index].key);
@@ -102,7 +108,7 @@
     build();
     return () => {
       plot.setData(data());
-      tell();
+      show();
     };
   });
 
@@ -124,10 +130,39 @@
     }
   }
 
+  // Whether it flows, for whoever reads: after a moment, since a page that is left closes its stream too.
+  let told = null;
+  function tell(state) {
+    clearTimeout(told);
+    told = setTimeout(() => {
+      for (const place of document.querySelectorAll("[data-stream]")) {
+        if (place.dataset.stream === state) continue;
+        place.dataset.stream = state;
+        place.textContent = { live: "live", waiting: "cdcd does not answer; trying again", ended: "not live any more: load the page again" }[state];
+      }
+    }, state === "live" ? 0 : 1000);
+  }
+
+  // Parts of the page come with the samples: elements with `data-live` and an id.
+  function patch(html) {
+    const made = document.createElement("template");
+    made.innerHTML = html;
+    prepare(made.content);
+    const focused = document.activeElement;
+    for (const fresh of made.content.querySelectorAll("[data-live]")) {
+      const there = document.getElementById(fresh.id);
+      if (there) merge(there, fresh, []);
+    }
+    if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+    refreshTimes();
+  }
+
   let stream = null;
   function listen() {
     if (stream) return;
     stream = new EventSource(source.dataset.samples);
+    stream.addEventListener("open", () => tell("live"));
+    stream.addEventListener("part", (event) => patch(event.data));
     stream.addEventListener("history", (event) => {
       for (const sample of JSON.parse(event.data)) add(sample);
       draw();
@@ -137,7 +172,10 @@
       draw();
     });
     stream.addEventListener("error", () => {
-      if (stream && stream.readyState === EventSource.CLOSED) leave();
+      if (!stream) return;
+      const ended = stream.readyState === EventSource.CLOSED;
+      tell(ended ? "ended" : "waiting");
+      if (ended) leave();
     });
   }
   function leave() {
