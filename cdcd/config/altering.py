@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
-from cdcd.config.document import CoreLoader
+from cdcd.config.document import DEEPEST, CoreLoader
 from cdcd.config.masking import plain
 from cdcd.config.splicing import DEEPER, Unspliceable, leaves, line_behind
 from cdcd.config.writing import written
 
 Route = tuple[str, ...]
+LARGEST = 100_000
+"""Values of a definition, aliases counted each time."""
 _COMMENT = re.compile(r"(?m)(?:^|(?<=[ \t]))#.*")
 
 
@@ -70,17 +72,20 @@ def read(definition: str) -> dict[str, Any]:
     """The values of a definition, texts as they are written. Raises Unshowable."""
     try:
         root = yaml.compose(definition, CoreLoader)
-    except yaml.composer.ComposerError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise Unshowable("it takes a part from elsewhere in its file (`*name`)", line) from None
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        what = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"
-        raise Unshowable(f"it is no YAML: {what}", mark.line + 1 if mark else 0) from None
+        what = str(getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read")
+        elsewhere = "undefined alias" in what
+        raise Unshowable(
+            "it takes a part from elsewhere in its file (`*name`)" if elsewhere else f"it is no YAML: {what}",
+            mark.line + 1 if mark else 0,
+        ) from None
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
         raise Unshowable("it is no mapping of options", 1)
+    if _size(root, {}, 0) > LARGEST:
+        raise Unshowable("it holds itself, or one part far too often (`*name`)")
     for key, line in _twice(root, set()):
         raise Unshowable(f"'{key}' stands in it twice", line)
     values = plain(root)
@@ -390,6 +395,18 @@ def _composed(text: str) -> Any:
         return yaml.compose(text, CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise Unshowable(f"it is no YAML: {getattr(error, 'problem', None) or 'it cannot be read'}") from None
+
+
+def _size(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values there are, aliases counted each time."""
+    if depth > DEEPEST:
+        raise Unshowable("it is nested too deeply", node.start_mark.line + 1)
+    if id(node) not in known:
+        known[id(node)] = LARGEST + 1  # until it is known: for one that holds itself
+        items = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inner = (each for item in items for each in (item if isinstance(item, tuple) else (item,)))
+        known[id(node)] = min(1 + sum(_size(each, known, depth + 1) for each in inner), LARGEST + 1)
+    return known[id(node)]
 
 
 def _twice(node: yaml.Node, seen: set[int]) -> Iterator[tuple[str, int]]:

@@ -8,6 +8,8 @@ import yaml
 
 from cdcd.config.document import CORE
 
+_BREAKS = frozenset("\x85\u2028\u2029")  # line breaks of YAML 1.1, which libyaml would fold
+
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
@@ -26,6 +28,8 @@ for _tag, _pattern, _first in CORE:
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     style = "|" if "\n" in value and not any(line.endswith(" ") for line in value.split("\n")) else None
+    if not _BREAKS.isdisjoint(value):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -133,6 +133,9 @@ def test_comments_that_are_lost_are_told() -> None:
         ("a: [\n", "no YAML", 2),
         ("a: 1\nb: {c: 1, c: 2}\n", "'c' stands in it twice", 2),
         ("- a\n", "no mapping", 1),
+        ("a: &a [*a]\n", "holds itself", 0),
+        ("a: &0 [x, x]\n" + "".join(f"a{n}: &{n + 1} [*{n}, *{n}, *{n}, *{n}]\n" for n in range(12)), "far too often", 0),
+        (f"a: {'[' * 200}{']' * 200}\n", "too deeply", 1),
     ],
 )
 def test_what_has_no_values_is_told(text: str, why: str, line: int) -> None:
