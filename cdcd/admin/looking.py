@@ -10,14 +10,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cdcd.config.model import Config
+from cdcd.config.model import Config, Database
+from cdcd.errors import SourceUnavailable
+from cdcd.replication.tables import TableInfo, resolve_tables
+from cdcd.sources.opening import catalog_of
+from cdcd.sources.tables import excluded_schemas
+from cdcd.sources.translate import translated
 from cdcd.upkeep.check import check
 from cdcd.upkeep.finding import Section
 from cdcd.upkeep.status import Report, status
 
 T = TypeVar("T")
 
-STATUS_FOR, CHECK_FOR = 3.0, 10.0  # seconds for which an answer is good
+STATUS_FOR, CHECK_FOR, TABLES_FOR = 3.0, 10.0, 10.0  # seconds for which an answer is good
+PATIENCE = 5.0  # seconds that a database is given to tell its tables
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,6 +69,8 @@ class Looking:
     def __init__(self, config: Callable[[], Config]) -> None:
         self._status: _Once[Report] = _Once(lambda: status(config(), time.time() - config().eventing.retention), STATUS_FOR)
         self._check: _Once[Sequence[Section]] = _Once(lambda: check(config()), CHECK_FOR)
+        self._config = config
+        self._tables: dict[str, _Once[Sequence[TableInfo]]] = {}
 
     async def status(self) -> Looked[Report]:
         """How all of it stands; counts reach back as far as `eventing.retention`."""
@@ -72,6 +80,23 @@ class Looking:
         """What is in the way, with what mends it."""
         return await self._check.get()
 
+    async def tables(self, name: str) -> Looked[Sequence[TableInfo]]:
+        """All tables of a database of the configuration that a trigger can name, by name. Raises SourceUnavailable, SourceNotReady."""
+        for gone in self._tables.keys() - self._config().databases.keys():
+            await self._tables.pop(gone).stop()
+        known = self._tables.setdefault(name, _Once(lambda: self._look(self._config().databases[name]), TABLES_FOR))
+        return await known.get()
+
+    async def _look(self, database: Database) -> Sequence[TableInfo]:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                with translated(database):
+                    async with catalog_of(database) as catalog:
+                        excluded = excluded_schemas(self._config(), database)
+                        return await resolve_tables(catalog, lambda _schema, _name: True, excluded)
+        except TimeoutError:
+            raise SourceUnavailable(f"database {database.name!r}: no answer in {PATIENCE:g} s") from None
+
     async def start(self) -> None:
         """Nothing: it looks when it is asked."""
 
@@ -79,3 +104,5 @@ class Looking:
         """Break off what is under way."""
         await self._status.stop()
         await self._check.stop()
+        for each in self._tables.values():
+            await each.stop()
