@@ -81,7 +81,10 @@ class Pages:
         )
         for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount):
             made.filters[each.__name__] = each
-        made.filters.update(written=words.written, pretty=words.pretty, coloured=words.coloured)
+        made.filters["stamp"] = words.stamp
+        made.filters.update(
+            backticked=fixes.backticked, written=words.written, pretty=words.pretty, coloured=words.coloured
+        )
         made.filters["url"] = lambda text: quote(str(text), safe="")
         made.globals.update(static=self._static.url, navigation=NAVIGATION, version=__version__, project=self._project)
         return made

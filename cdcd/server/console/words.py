@@ -39,6 +39,14 @@ def exact(value: float | datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S.") + f"{at.microsecond // 1000:03d} UTC"
 
 
+def stamp(value: float | datetime, now: float) -> str:
+    """The time of day in UTC, `05:12:03.123`; of another day than today `2026-11-24 05:12:03`."""
+    at = moment(value)
+    assert at is not None
+    today = at.date() == datetime.fromtimestamp(now, UTC).date()
+    return at.strftime("%H:%M:%S.") + f"{at.microsecond // 1000:03d}" if today else at.strftime("%Y-%m-%d %H:%M:%S")
+
+
 def clock(value: float | datetime) -> Markup:
     """The exact time, as an element."""
     at = moment(value)

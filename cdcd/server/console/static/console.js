@@ -64,27 +64,42 @@ setInterval(refreshTimes, 5000);
 
 // What is there only with scripts, on the page and on each part that comes later.
 function prepare(root) {
-  for (const button of root.querySelectorAll("[data-copy]")) button.hidden = false;
+  for (const button of root.querySelectorAll("[data-copy], [data-copy-address]")) button.hidden = false;
   for (const part of root.querySelectorAll("[data-scripted]")) part.hidden = false;
 }
 prepare(document);
 document.addEventListener("htmx:load", (event) => prepare(event.target));
 
-document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
-  if (!button) return;
-  const from = document.getElementById(button.dataset.copy);
-  const text = from.value ?? from.textContent;
+// Copying: the text of another element, or the address of a page. Browsers have a clipboard only on https and on this machine.
+async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
-    say("Copied.");
+    return true;
   } catch {
-    const range = document.createRange();
-    range.selectNodeContents(from);
-    getSelection().removeAllRanges();
-    getSelection().addRange(range);
-    say("Selected: copy it with Ctrl-C.");
+    const place = document.createElement("textarea");
+    place.value = text;
+    place.className = "visually-hidden";
+    document.body.append(place);
+    place.select();
+    const done = document.execCommand("copy");
+    place.remove();
+    return done;
   }
+}
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy], [data-copy-address]");
+  if (!button) return;
+  if (button.dataset.copyAddress) {
+    const address = new URL(button.dataset.copyAddress, location.href).href;
+    return say((await copied(address)) ? "Copied the address." : address);
+  }
+  const from = document.getElementById(button.dataset.copy);
+  if (await copied(from.value ?? from.textContent)) return say("Copied.");
+  const range = document.createRange();
+  range.selectNodeContents(from);
+  getSelection().removeAllRanges();
+  getSelection().addRange(range);
+  say("Selected: copy it with Ctrl-C.");
 });
 
 // Ask before what cannot be taken back.
@@ -180,46 +195,3 @@ htmx.defineExtension("merge", {
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && /(^|,)\s*every /.test(event.detail.elt.getAttribute("hx-trigger") || "")) event.preventDefault();
 });
-
-// The event log's live tail: each new delivery is put before the others, at most as many as a page has.
-let tail = null;
-function stopTail() {
-  if (tail) tail.close();
-  tail = null;
-  for (const button of document.querySelectorAll("[data-tail]")) button.setAttribute("aria-pressed", "false");
-  for (const dot of document.querySelectorAll("[data-tail] .dot")) dot.classList.remove("on");
-}
-function startTail(button) {
-  stopTail();
-  button.setAttribute("aria-pressed", "true");
-  button.querySelector(".dot").classList.add("on");
-  tail = new EventSource(button.dataset.tail + location.search);
-  tail.addEventListener("rows", (event) => {
-    const rows = document.querySelector("#log tbody");
-    if (!rows) return location.reload(); // the first delivery of all
-    const made = document.createElement("template");
-    made.innerHTML = event.data;
-    for (const row of made.content.querySelectorAll("tr")) {
-      const there = document.getElementById(row.id);
-      if (there) there.replaceWith(row);
-    }
-    for (const row of made.content.querySelectorAll("tr")) row.classList.add("fresh");
-    rows.prepend(made.content);
-    while (rows.rows.length > 100) rows.lastElementChild.remove();
-    refreshTimes();
-  });
-  tail.addEventListener("error", () => {
-    if (tail && tail.readyState === EventSource.CLOSED) {
-      stopTail();
-      say("The live tail has ended. Sign in again if your token has expired.");
-    }
-  });
-}
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-tail]");
-  if (!button) return;
-  if (tail) stopTail();
-  else startTail(button);
-});
-document.addEventListener("htmx:afterSwap", () => { if (tail) stopTail(); });
-addEventListener("pagehide", stopTail);
