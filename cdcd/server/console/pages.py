@@ -39,6 +39,7 @@ NAVIGATION = (
 _UNDER = {
     "deliveries": "/console/events",
     "bulk": "/console/events",
+    "explain": "/console/events",
     "operations": "/console/events",
     "new-trigger": "/console/triggers",
 }
