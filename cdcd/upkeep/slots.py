@@ -31,6 +31,8 @@ async def check_slots(section: Section, server: Server, known: Position | None) 
     else:
         await _ours(section, server, state)
     _limits(section, server, state)
+    if state is not None and state.active_pid is not None:
+        return  # it is being read, and moves on beyond what was known a moment ago: whoever reads it has looked
     if server.identity is not None and (known is not None or state is not None):
         identity = {
             "system": server.identity.system_identifier,
