@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -82,6 +82,7 @@ class Operations:
         self._reading = asyncio.Lock()
         self._reader = OperationStore(dsn, schema)
         self._turn = asyncio.Lock()
+        self._beginning = asyncio.Lock()
         self._jobs: dict[str, Job] = {}
         self._tasks = Tasks(self.name, failed)
 
@@ -184,14 +185,25 @@ class Operations:
                 planned += [Planned(by_id[one.delivery.id], would_not(order, one, self._hands)) for one in subjects]
         return Preview(total, tuple(planned))
 
-    async def begin(self, order: Order, who: str) -> Operation:
-        """Begin an operation; it goes on by itself."""
+    async def begin(self, order: Order, who: str, identity: str = "") -> Operation:
+        """Begin an operation; it goes on by itself. `identity` is a UUID of whoever asks: what is asked for again with the same one has
+        been begun, and is not begun once more."""
         order = self._checked(order)
+        try:
+            identity = str(UUID(identity)) if identity else str(uuid4())
+        except ValueError:
+            raise Unfit("the operation's id must be a UUID") from None
+        async with self._beginning:
+            with contextlib.suppress(NotThere):
+                return await self.show(identity)
+            return await self._begin(order, who, identity)
+
+    async def _begin(self, order: Order, who: str, identity: str) -> Operation:
         if len(self._jobs) >= AT_A_TIME:
             raise Conflict(f"{AT_A_TIME} operations run already; wait for one of them, or stop one")
         total = await self._deliveries.count(order.wanted)
         operation = Operation(
-            *(str(uuid4()), order.action, plain_filter(order.wanted), plain_options(order), who),
+            *(identity, order.action, plain_filter(order.wanted), plain_options(order), who),
             total=total.number,
             exact=total.exact,
             started=int(self._clock.now() * 1e6),

@@ -155,8 +155,8 @@ class OperationRoutes:
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:6]) <= MOST_LISTED:
             raise Problem(422, "nothing was listed", [Reason(f"limit must be 1 to {MOST_LISTED}")])
         with answering("nothing was listed"):
-            found = await self._operations.list(int(limit), _place(call.request.query.get("cursor")))
-        more = {"next": _cursor(found[-1])} if len(found) == int(limit) else {}
+            found = await self._operations.list(int(limit), place_of(call.request.query.get("cursor")))
+        more = {"next": cursor_of(found[-1])} if len(found) == int(limit) else {}
         return Reply(200, orjson.dumps({"operations": [operation_shown(each) for each in found], **more}))
 
     async def show(self, call: Call) -> Reply:
@@ -261,11 +261,13 @@ def _preview(preview: Preview) -> dict[str, Any]:
     }
 
 
-def _cursor(one: Operation) -> str:
+def cursor_of(one: Operation) -> str:
+    """Where a list goes on behind it."""
     return base64.urlsafe_b64encode(one.started.to_bytes(8, "big") + UUID(one.id).bytes).decode()
 
 
-def _place(cursor: str | None) -> tuple[int, str] | None:
+def place_of(cursor: str | None) -> tuple[int, str] | None:
+    """What `cursor_of` gave, as `admin.operations.list` takes it. Raises Problem 422."""
     if cursor is None:
         return None
     try:

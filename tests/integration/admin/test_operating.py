@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from uuid import uuid4
 
 import pytest
 
@@ -266,3 +267,19 @@ async def test_a_replay_at_a_rate_is_stopped_and_one_to_another_url_keeps_order(
         with pytest.raises(NotThere):
             await it.operations.show("none")
         await asyncio.sleep(0)
+
+
+async def test_what_is_asked_for_twice_is_begun_once(database: Database) -> None:
+    """A form that is sent twice, by a double click say, has an identity."""
+    async with Endpoint() as endpoint, operating(database, endpoint, {"a": {}}) as it:
+        await it.final(*(it.make(key=str(n)) for n in range(20)), status=Status.PROCESSED)
+        order, identity = Order("replay", Filter(trigger=("a",))), str(uuid4())
+        begun = await asyncio.gather(*(it.operations.begin(order, "ops", identity.upper()) for _ in range(5)))
+        assert {one.id for one in begun} == {identity}
+        assert (await it.operations.wait(identity)).done == 20
+        await it.settled()
+        assert (await it.operations.begin(order, "ops", identity)).state == "done"
+        assert len(endpoint.requests) == 20
+        assert len(await it.operations.list()) == 1
+        with pytest.raises(Unfit, match="UUID"):
+            await it.operations.begin(order, "ops", "x")
