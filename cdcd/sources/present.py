@@ -91,9 +91,10 @@ async def _read(
     limit: int,
 ) -> list[TupleRow]:
     listed = ", ".join(f"{identifier(column)}::text" for column in columns)
-    order = f" ORDER BY {', '.join(f'{identifier(column)} DESC' for column in key)}" if key else ""
+    # Of the table's columns: the bare name would be that of the text.
+    order = f" ORDER BY {', '.join(f'present.{identifier(column)} DESC' for column in key)}" if key else ""
     try:
-        cursor = await connection.execute(f"SELECT {listed} FROM {quoted(*table)}{order} LIMIT {int(limit)}")
+        cursor = await connection.execute(f"SELECT {listed} FROM {quoted(*table)} AS present{order} LIMIT {int(limit)}")
         return await cursor.fetchall()
     except psycopg.errors.InsufficientPrivilege as error:
         raise SourceNotReady(

@@ -56,6 +56,9 @@ async def test_rows_are_told_as_the_stream_tells_them(database: Server) -> None:
     ((event, data),) = await read(database, ("a b", "Orders"), "DB_UPDATE", limit=1)
     assert (event.type, event.key, data["before"], data["changed"]) == ("DB_UPDATE", "2,1", None, None)
 
+    database.execute("CREATE TABLE many (id int PRIMARY KEY); INSERT INTO many SELECT generate_series(1, 12)")
+    assert [data["doc"]["id"] for _, data in await read(database, ("public", "many"), limit=3)] == [12, 11, 10]
+
 
 async def test_why_rows_cannot_be_read(database: Server) -> None:
     database.execute(TABLE)
