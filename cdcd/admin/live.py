@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from cdcd.admin.snapshot import Moment, Snapshot
 from cdcd.delivery.meter import quantiles
@@ -135,10 +134,11 @@ def between(first: Snapshot, last: Snapshot) -> Sample:
 
 def past(snapshot: Snapshot, since: float) -> list[Sample]:
     """What is known of the time from `since` to now, at even steps. Where nothing ended, nothing was delivered."""
-    spans = [(first, second.at) for first, second in pairwise(snapshot.history)]
-    if snapshot.history:
-        spans.append((snapshot.history[-1], snapshot.at))
-    known = [_even(moment, end) for moment, end in spans if end > moment.at]
+    moments = [*snapshot.history]
+    if len(moments) > 1 and snapshot.at - moments[-1].at < moments[-1].seconds / 2:
+        moments.pop()  # it has hardly begun: the one before it tells more
+    ends = [*(after.at for after in moments[1:]), snapshot.at]
+    known = [_even(moment, end) for moment, end in zip(moments, ends, strict=False) if end > moment.at]
     begin = max(since, snapshot.started_at)
     steps = max(0, int((snapshot.at - begin) // STEP))
     found, samples = 0, []

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol
@@ -66,16 +66,24 @@ class Ticking:
         self._stage = stage
         self._clock = clock
 
-    async def list(self) -> list[Scheduled]:
-        """All of them, by name. Raises StoreUnavailable."""
-        triggers = sorted(self._config().triggers.values(), key=lambda each: each.name)
-        return list(await asyncio.gather(*(self._one(each, each.schedule) for each in triggers if each.schedule is not None)))
+    @property
+    def names(self) -> Sequence[str]:
+        """The triggers that have a schedule, by name."""
+        return sorted(name for name, each in self._config().triggers.items() if each.schedule is not None)
 
-    async def _one(self, trigger: TriggerConfig, schedule: Schedule) -> Scheduled:
-        ticks = Ticks(schedule)
-        coming = [*islice(ticks.after(int(self._clock.now())), NEXT)] if trigger.enabled else []
-        last = await self._deliveries.list(Filter(trigger=(trigger.name,)), limit=LAST)
-        return Scheduled(trigger.name, schedule, trigger.enabled, coming, [ticks.written(at) for at in coming], last.items)
+    def coming(self, names: Sequence[str] | None = None) -> Sequence[Scheduled]:
+        """All of them or these, without their last deliveries: nothing is asked for it."""
+        triggers, now = self._config().triggers, int(self._clock.now())
+        found = (triggers.get(name) for name in (self.names if names is None else names))
+        return [_coming(each, each.schedule, now) for each in found if each is not None and each.schedule is not None]
+
+    async def list(self, names: Sequence[str] | None = None) -> Sequence[Scheduled]:
+        """All of them or these. Raises StoreUnavailable."""
+        return await asyncio.gather(*(self._with_last(each) for each in self.coming(names)))
+
+    async def _with_last(self, coming: Scheduled) -> Scheduled:
+        last = await self._deliveries.list(Filter(trigger=(coming.trigger,)), limit=LAST)
+        return replace(coming, last=last.items)
 
     async def run(self, name: str, who: str) -> str:
         """Let it fire now, beside its schedule; the id of the delivery, which is durable then. Its event says `manual`. Raises NoSchedule,
@@ -110,3 +118,9 @@ class Ticking:
         await self._stage.stage(made)
         log.info("schedule.run", trigger=name, delivery=made[0].id, who=who)
         return made[0].id
+
+
+def _coming(trigger: TriggerConfig, schedule: Schedule, now: int) -> Scheduled:
+    ticks = Ticks(schedule)
+    coming = [*islice(ticks.after(now), NEXT)] if trigger.enabled else []
+    return Scheduled(trigger.name, schedule, trigger.enabled, coming, [ticks.written(at) for at in coming], ())

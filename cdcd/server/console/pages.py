@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from cdcd import __version__
 from cdcd.server.auth import VIEWERS, Role, roles
-from cdcd.server.console import words
+from cdcd.server.console import fixes, words
 from cdcd.server.console.static import Static
 from cdcd.server.problems import Problem
 from cdcd.server.replies import Form, Reply
@@ -102,8 +102,8 @@ class Pages:
         body = self.part(call, template, partial=partial, said=said, **frame, **names)
         return Reply(status, body, HTML, {**(headers or {}), "Set-Cookie": _say("", 0)} if said else headers)
 
-    def part(self, call: Call, template: str, **names: Any) -> bytes:
-        """What a template gives, without a frame."""
+    def part(self, call: Call | None, template: str, **names: Any) -> bytes:
+        """What a template gives, without a frame. `call` None: for everybody, so it holds nothing that only some may do."""
         now = time.time()
 
         def when(value: float | datetime | None, never: str = "never") -> Markup:
@@ -147,8 +147,8 @@ def _theme(request: web.BaseRequest) -> str:
     return theme if theme in ("light", "dark") else ""
 
 
-def _who(call: Call) -> Mapping[str, Any]:
-    if call.session is None:
+def _who(call: Call | None) -> Mapping[str, Any]:
+    if call is None or call.session is None:
         return _NOBODY
     mine = roles(call.claims)
     return {

@@ -1,7 +1,7 @@
 """All pages of the console: which modules there are. Who may see and do what on them stands beside each route."""
 
 from cdcd.admin.faces import Admin
-from cdcd.server.console import delivery, log, overview, samples, signin, triggers, trying
+from cdcd.server.console import delivery, explaining, log, overview, samples, schedules, signin, sources, triggers, trying
 from cdcd.server.console.pages import Pages, see
 from cdcd.server.console.static import Static
 from cdcd.server.replies import Reply
@@ -17,16 +17,19 @@ def routes(admin: Admin, sessions: Sessions) -> Group:
     async def home(_: Call) -> Reply:
         return see("/console/")
 
-    home_page = overview.Overview(pages, admin)
+    home_page, databases = overview.Overview(pages, admin), sources.Sources(pages, admin)
     found = (
         pages.everybody("GET", "/", home),
         pages.everybody("GET", "/console", home),
         pages.everybody("GET", "/console/static/{name}", static.serve),
         *signin.routes(pages, sessions),
         *overview.routes(pages, home_page),
-        *samples.routes(pages, admin, {"overview": home_page.part}),
+        *sources.routes(pages, databases),
+        *schedules.routes(pages, admin),
+        *samples.routes(pages, admin, {"overview": home_page.part, "databases": databases.part}),
         *log.routes(pages, admin),
         *delivery.routes(pages, admin),
+        *explaining.routes(pages, admin),
         *triggers.routes(pages, admin),
         *trying.routes(pages, admin),
     )

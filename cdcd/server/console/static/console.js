@@ -149,7 +149,7 @@ document.addEventListener("htmx:afterSettle", refreshTimes);
 function merge(old, fresh, added) {
   if (old.isEqualNode(fresh)) return;
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const name of old.getAttributeNames()) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   const words = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
   if (words(old) || words(fresh) || !old.children.length) {
     if (old.innerHTML === fresh.innerHTML) return;
