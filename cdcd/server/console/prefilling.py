@@ -3,6 +3,7 @@
 Best is the last one that the trigger had. Without one it is made of what its expressions name.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,10 @@ from cdcd.triggers.judging import kind_of
 
 LARGEST = 64 * 1024  # bytes of data that a form begins with
 _ROW = ("doc", "before", "schema", "col")
-_FILE: Mapping[str, Any] = {"path": "", "type": "file", "size": 1024, "contentType": ""}
+_FILE: Mapping[str, Any] = {"path": "some/file", "type": "file", "size": 1024}
+_COMPARED = re.compile(
+    r"""\b(new|old|data|file)\.(\w+)\s*(==|!=|>=|<=|>|<)\s*("[^"\\]*"|'[^'\\]*'|-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?\b|true\b|false\b)"""
+)
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,17 +40,21 @@ class Filled:
 
 
 def filled(
-    trigger: TriggerConfig, used: Iterable[tuple[str, str]] = (), last: tuple[str, str, bytes] | None = None, delivery: str = ""
+    trigger: TriggerConfig,
+    used: Iterable[tuple[str, str]] = (),
+    when: str = "",
+    last: tuple[str, str, bytes] | None = None,
+    delivery: str = "",
 ) -> Filled:
-    """The fields for a trigger. `used` is what its expressions name, as (root, member); `last` the id, type and data of its last
-    delivery; `delivery` one that it is to be tried on."""
+    """The fields for a trigger. `used` is what its expressions name, as (root, member), `when` its condition; `last` the id, type and data
+    of its last delivery; `delivery` one that it is to be tried on."""
     types = tuple(in_order(trigger))
     type_, data, source = types[0], b"", ""
     if last is not None and kind_of(last[1]) is trigger.kind and len(last[2]) <= LARGEST:
         source, type_, data = last
     if type_ not in types:
         types = (*types, type_)
-    sample = _bare(trigger, data) if data else _made_up(trigger, type_, used)
+    sample = _bare(trigger, data) if data else _made_up(trigger, type_, used, when)
     tables = tuple(each for each in trigger.tables if PLAIN_TABLE.fullmatch(each))
     rows = trigger.kind is Kind.DATABASE and bool(trigger.types & {"DB_INSERT", "DB_UPDATE", "DB_DELETE"})
     return Filled(
@@ -85,16 +93,28 @@ def _bare(trigger: TriggerConfig, data: bytes) -> object:
     return found
 
 
-def _made_up(trigger: TriggerConfig, type_: str, used: Iterable[tuple[str, str]]) -> object:
-    members: dict[str, set[str]] = {}
-    for root, member in used:
-        members.setdefault(root, set()).add(member)
+def _made_up(trigger: TriggerConfig, type_: str, used: Iterable[tuple[str, str]], when: str) -> object:
+    likely = _likely(when)
+    members: dict[str, dict[str, object]] = {}
+    for root, member in sorted(used):
+        members.setdefault(root, {})[member] = likely.get((root, member))
     if trigger.kind is Kind.DATABASE:
-        names = members.get("new", set()) | members.get("old", set()) | trigger.columns
-        row = {"id": 1, **dict.fromkeys(sorted(names - {"id"}))}
-        return reshaped(type_, {"doc": row, "before": row})
+        named = {**dict.fromkeys(sorted(trigger.columns)), **members.get("old", {}), **members.get("new", {})}
+        old = {"id": 1, **named, **members.get("old", {})}
+        return reshaped(type_, {"doc": {"id": 1, **named}, "before": old})
     if trigger.kind is Kind.STORAGE:
-        return {**_FILE, "path": "some/file"}
+        return {**_FILE, **{name: value for name, value in members.get("file", {}).items() if value is not None}}
     if trigger.kind is Kind.SCHEDULE:
         return {}
-    return dict.fromkeys(sorted(members.get("data", ())))
+    return members.get("data", {})
+
+
+def _likely(when: str) -> dict[tuple[str, str], object]:
+    """Values with which the comparisons of a condition hold, where they compare with one that is written there."""
+    found: dict[tuple[str, str], object] = {}
+    for root, member, sign, text in _COMPARED.findall(when):
+        value = text[1:-1] if text[0] in "\"'" else orjson.loads(text)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value += {">": 1, "<": -1}.get(sign, 0)
+        found.setdefault((root, member), value if sign != "!=" else None)
+    return found

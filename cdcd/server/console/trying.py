@@ -53,7 +53,7 @@ class Tried:
         if self.trials[0].attempt is not None:
             return "It was sent"
         if count == 1:
-            return "It would fire" if firing else "It would not fire"
+            return ("It would fire, and fail" if self.trials[0].problem else "It would fire") if firing else "It would not fire"
         return f"It would fire for {firing} of {count} events"
 
     @property
@@ -165,7 +165,8 @@ class TryPages:
         name = call.parameters["name"]
         with editing_answers("nothing was tried"):
             trigger = await self._admin.trying.trigger(name)
-        fill = filled(trigger.config, trigger.columns_used, await self._last(name), delivery)
+        when = "" if trigger.when is None else trigger.when.source
+        fill = filled(trigger.config, trigger.columns_used, when, await self._last(name), delivery)
         if found is not None and form is not None:  # what was sent is there again
             type_, data = form.get("try-type", fill.type), form.get("try-data", fill.data)
             fill = replace(fill, on=found.on, type=type_, data=data, from_delivery="")
