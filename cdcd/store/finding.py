@@ -1,7 +1,8 @@
 """Finding deliveries in the event store: pages, counts, one of them whole.
 
 The rule: an answer takes a bounded time whatever it is asked for. What an index answers is read along it; what none does (text in a
-payload, say) is looked for row by row until the page is full or the time is over, and then it says how far it has come.
+payload, say) is looked for row by row until the page is full or the time is over, and then it says how far it has come. The time begins
+when there is something to look at, and one step is always taken: a connection that took long to make costs no answer its progress.
 
 A few connections, made when they are needed, each used by one caller at a time.
 """
@@ -190,7 +191,7 @@ class _Walk:
         self._newest = newest
         self._statement = f"{wanted.walk}.{'newest' if newest else 'oldest'}"
         self._parameters = tuple(texts(value) if isinstance(value, list) else value for value in wanted.parameters())
-        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._seconds = seconds
         self._step = FIRST_STEP if not wanted.text else FIRST_STEP // 8  # payloads may be large
         self.reached: int | None = None
 
@@ -209,15 +210,17 @@ class _Walk:
         if self._wanted.impossible:
             return
         days = [day for (day,) in await self._session.fetch("days")]
+        ends, moved = None if self._seconds is None else time.monotonic() + self._seconds, False
         for part in spans(days, span, newest=self._newest):
             rest: Span | None = part
             while rest is not None:
-                if self._over():
+                began = time.monotonic()
+                if moved and ends is not None and began > ends:
                     self.reached = rest.high if self._newest else rest.low
                     return
-                began = time.monotonic()
                 step, rest = (rest, None) if self._wanted.indexed else await self._cut(rest)
                 yield step
+                moved = True
                 took = time.monotonic() - began
                 if took < STEP_SECONDS / 2:
                     self._step = min(self._step * 2, LONGEST_STEP)
@@ -233,9 +236,6 @@ class _Walk:
         if self._newest:
             return Span(edge, span.high, span.since, span.until), Span(span.low, edge, span.since, span.until)
         return Span(span.low, edge + 1, span.since, span.until), Span(edge + 1, span.high, span.since, span.until)
-
-    def _over(self) -> bool:
-        return self._ends is not None and time.monotonic() > self._ends
 
     async def _look(self, statement: str, span: Span, limit: int) -> list[TupleRow]:
         if span.low >= min(span.high, BEYOND):

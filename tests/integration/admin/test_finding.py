@@ -11,6 +11,7 @@ import pytest
 
 from cdcd.admin.deliveries import Deliveries, Filter, Found, NotThere, Unfit
 from cdcd.event import Event, Record, Status
+from cdcd.store.finding import Finder
 from tests.integration.store.shop import SCHEMA, Shop, attempt, delivery, new_id, shop, staged
 from tests.postgres import Database
 
@@ -116,6 +117,23 @@ async def test_pages_equal_the_sorted_list(database: Database) -> None:
         count = await deliveries.count(Filter(), 10)
         assert (count.number, count.exact) == (10, False)
         await deliveries.close()
+
+
+async def test_a_walk_whose_time_is_over_gets_on_all_the_same(database: Database) -> None:
+    """However long its connection takes: whoever asks for page after page comes to the end."""
+    async with shop(database) as it:
+        everything = await filled(it, 60)
+        finder = Finder(database.dsn, SCHEMA)
+        for wanted in (Filter(), Filter(text="café")):
+            found, cursor, asked = [], None, 0
+            while asked == 0 or cursor is not None:
+                stretch = await finder.find(wanted, 50, cursor=cursor, seconds=0.0)
+                assert cursor is None or stretch.reached is None or stretch.reached < cursor
+                found += [one.id for one in stretch.found]
+                cursor, asked = stretch.reached, asked + 1
+            assert found == [one.id for one in everything]
+            assert 1 < asked < 20
+        await finder.close()
 
 
 async def test_a_key_longer_than_an_entry_of_an_index(database: Database) -> None:
