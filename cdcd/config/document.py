@@ -19,6 +19,7 @@ Route = tuple[str | int, ...]
 
 DEEPEST = 100
 """Levels of mappings and lists that are read."""
+DEEP = "not for cdcd: it is nested too deeply"
 
 KINDS = ("env", "file", "credential")
 """What `${KIND:NAME}` may put in: an environment variable, a file, a credential that systemd gives (systemd.exec, LoadCredential=)."""
@@ -103,7 +104,8 @@ def read_document(file: str, text: str, base: Path, environ: Mapping[str, str], 
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
-        mistake(place, f"not YAML: {error.problem or error.context}")
+        what = error.problem or error.context or ""
+        mistake(place, DEEP if "nesting depth" in what else f"not YAML: {what}")  # libyaml has a limit of its own
         document.broken.add(())
         return document
     except yaml.YAMLError:
@@ -111,7 +113,7 @@ def read_document(file: str, text: str, base: Path, environ: Mapping[str, str], 
         document.broken.add(())
         return document
     except RecursionError:
-        mistake(Place(file, 1, 1), "not for cdcd: it is nested too deeply")
+        mistake(Place(file, 1, 1), DEEP)
         document.broken.add(())
         return document
     finally:
