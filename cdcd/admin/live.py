@@ -51,8 +51,9 @@ class Turn:
 class Live:
     """See the module. `look` makes a snapshot. All of it runs on the event loop."""
 
-    def __init__(self, look: Callable[[], Awaitable[Snapshot]]) -> None:
+    def __init__(self, look: Callable[[], Awaitable[Snapshot]], every: float = EVERY) -> None:
         self._look = look
+        self._every = every
         self._samples: deque[Sample] = deque()
         self._counted: deque[Snapshot] = deque(maxlen=SPAN + 1)
         self._watching = 0
@@ -82,7 +83,7 @@ class Live:
         last = self._samples[-1].at if self._samples else 0.0
         self._samples.extend(past(snapshot, max(last + STEP / 2, snapshot.at - KEPT)))
         self._counted.append(snapshot)
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + self._every
 
     def _next(self) -> asyncio.Task[Turn]:
         if self._turn is None or self._turn.done():
@@ -91,7 +92,7 @@ class Live:
 
     async def _take(self) -> Turn:
         await asyncio.sleep(max(0.0, self._due - time.monotonic()))
-        self._due = time.monotonic() + EVERY
+        self._due = time.monotonic() + self._every
         snapshot = await self._look()
         sample = between(self._counted[0], snapshot)
         self._counted.append(snapshot)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 _STATEMENT = re.compile(
-    r"(ALTER|ANALYZE|COMMENT|CREATE|DELETE|DROP|DO|GRANT|INSERT|REVOKE|SELECT|SET|UPDATE|VACUUM) [A-Z\"(p]|(cdcd|mkdir|sysctl|sudo|host) \S"
+    r"(ALTER|ANALYZE|COMMENT|CREATE|DELETE|DROP|DO|GRANT|INSERT|REVOKE|SELECT|SET|UPDATE|VACUUM|cdcd|mkdir|sysctl|sudo|host) \S"
 )
 """How lines begin that somebody is to run, or to write into pg_hba.conf."""
 _REMARK = re.compile(r"--\s")
