@@ -121,7 +121,7 @@ def asked(pairs: Iterable[tuple[str, str]], now: float) -> Asked:
         error=_last(values["error"]),
     )
     written = tuple((name, value) for name in NAMES for value in values[name])
-    fixed = tuple((name, _machine(times[name]) or value if name in TIMES else value) for name, value in written)
+    fixed = tuple((name, moment_of(times[name]) or value if name in TIMES else value) for name, value in written)
     return Asked(found, written, fixed, tuple(reasons))
 
 
@@ -135,7 +135,7 @@ def pairs_of(wanted: Filter) -> Pairs:
     values: Mapping[str, Sequence[str]] = {
         **{"status": wanted.status, "trigger": wanted.trigger, "type": wanted.type},
         **{"source": [wanted.source], "key": [wanted.key or ""], "text": [wanted.text], "error": [wanted.error]},
-        **{"since": [_machine(wanted.since)], "until": [_machine(wanted.until)]},
+        **{"since": [moment_of(wanted.since)], "until": [moment_of(wanted.until)]},
     }
     return tuple((name, str(value)) for name in NAMES for value in values[name] if value)
 
@@ -159,7 +159,7 @@ def sentence(wanted: Filter) -> str:
         parts.append(f"with “{_cut(wanted.text)}” in the payload")
     if wanted.error:
         parts.append(f"with “{_cut(wanted.error)}” in the error")
-    since, until = (_moment_told(_machine(moment)) for moment in (wanted.since, wanted.until))
+    since, until = (_moment_told(moment_of(moment)) for moment in (wanted.since, wanted.until))
     match wanted.since, wanted.until:
         case None, None:
             pass
@@ -215,7 +215,8 @@ def _time(text: str, now: float) -> float | None:
         return None
 
 
-def _machine(seconds: float | None) -> str:
+def moment_of(seconds: float | None) -> str:
+    """A moment as an address writes it, "" for none."""
     if seconds is None:
         return ""
     try:
@@ -225,8 +226,9 @@ def _machine(seconds: float | None) -> str:
 
 
 def _moment_told(text: str) -> str:
-    """`2026-11-24 10:00 UTC`, or how long ago as it was written."""
+    """`2026-11-24 10:00 UTC`, to the second, or how long ago as it was written."""
     if not _MOMENT.fullmatch(text):
         return text if text.endswith("ago") else f"{text} ago"
-    words = re.sub(r"(:\d\d):00$", r"\1", text.removesuffix("Z").replace("T", " ").removesuffix(".000"))
+    words = re.sub(r"\.\d+", "", text.removesuffix("Z").replace("T", " "))
+    words = re.sub(r"(:\d\d):00$", r"\1", words)
     return words if _ZONE.search(words) else f"{words} UTC"

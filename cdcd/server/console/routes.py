@@ -1,7 +1,22 @@
 """All pages of the console: which modules there are. Who may see and do what on them stands beside each route."""
 
 from cdcd.admin.faces import Admin
-from cdcd.server.console import delivery, explaining, log, overview, samples, schedules, signin, sources, triggers, trying
+from cdcd.server.console import (
+    bulk,
+    delivery,
+    editing,
+    explaining,
+    log,
+    operations,
+    overview,
+    queueing,
+    samples,
+    schedules,
+    signin,
+    sources,
+    triggers,
+    trying,
+)
 from cdcd.server.console.pages import Pages, see
 from cdcd.server.console.static import Static
 from cdcd.server.replies import Reply
@@ -29,6 +44,8 @@ def routes(admin: Admin, sessions: Sessions) -> Group:
         *samples.routes(pages, admin, {"overview": home_page.part, "databases": databases.part}),
         *log.routes(pages, admin),
         *delivery.routes(pages, admin),
+        *bulk.routes(pages, admin),
+        *operations.routes(pages, admin),
         *explaining.routes(pages, admin),
         *triggers.routes(pages, admin),
         *trying.routes(pages, admin),
