@@ -79,6 +79,6 @@ def groups(admin: Admin, events: Events, space_cloud: SpaceCloud, sessions: Sess
         compatible.routes(space_cloud),
         watching.routes(admin.overview, tokens, admin.config.server),
         overview.routes(admin.overview),
-        console.routes(admin, sessions),
+        console.routes(admin, sessions, events),
     ]
     return [*found, description.routes(found)]

@@ -2,12 +2,10 @@
 
 from cdcd.admin.faces import Admin
 from cdcd.server.console import (
-    bulk,
     delivery,
     editing,
     explaining,
     log,
-    operations,
     overview,
     queueing,
     samples,
@@ -19,12 +17,13 @@ from cdcd.server.console import (
 )
 from cdcd.server.console.pages import Pages, see
 from cdcd.server.console.static import Static
+from cdcd.server.events import Events
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Group
 from cdcd.server.sessions import Sessions
 
 
-def routes(admin: Admin, sessions: Sessions) -> Group:
+def routes(admin: Admin, sessions: Sessions, events: Events) -> Group:
     """The group."""
     static = Static()
     pages = Pages(admin.config.project, static)
@@ -44,10 +43,10 @@ def routes(admin: Admin, sessions: Sessions) -> Group:
         *samples.routes(pages, admin, {"overview": home_page.part, "databases": databases.part}),
         *log.routes(pages, admin),
         *delivery.routes(pages, admin),
-        *bulk.routes(pages, admin),
-        *operations.routes(pages, admin),
         *explaining.routes(pages, admin),
+        *queueing.routes(pages, admin, events),
         *triggers.routes(pages, admin),
+        *editing.routes(pages, admin),
         *trying.routes(pages, admin),
     )
     return Group(found, prefix="/console", form=pages.form)
