@@ -2,10 +2,12 @@
 
 from cdcd.admin.faces import Admin
 from cdcd.server.console import (
+    bulk,
     delivery,
     editing,
     explaining,
     log,
+    operations,
     overview,
     queueing,
     samples,
@@ -42,6 +44,8 @@ def routes(admin: Admin, sessions: Sessions, events: Events) -> Group:
         *schedules.routes(pages, admin),
         *samples.routes(pages, admin, {"overview": home_page.part, "databases": databases.part}),
         *log.routes(pages, admin),
+        *bulk.routes(pages, admin),
+        *operations.routes(pages, admin),
         *delivery.routes(pages, admin),
         *explaining.routes(pages, admin),
         *queueing.routes(pages, admin, events),
