@@ -11,7 +11,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,7 +27,7 @@ from cdcd.server.routes import Call, Handler, Route
 
 HTML = "text/html; charset=utf-8"
 THEME, SAID = "cdcd_theme", "cdcd_said"
-SIGN_IN = "/console/sign-in"
+HOME, SIGN_IN = "/console/", "/console/sign-in"
 NAVIGATION = (
     ("/console/", "Overview", "pulse"),
     ("/console/triggers", "Triggers", "bolt"),
@@ -115,8 +115,8 @@ class Pages:
         """An error as a page; for htmx as a sentence. Who is not signed in is led to where they can."""
         call = Call(request, {}, {})
         if problem.status == HTTPStatus.UNAUTHORIZED:
-            back = request.path_qs if request.method == "GET" and not is_partial(request) else "/console/"
-            where = SIGN_IN if back == "/console/" else f"{SIGN_IN}?{urlencode({'next': back})}"
+            back = _page_of(request)
+            where = SIGN_IN if back == HOME else f"{SIGN_IN}?{urlencode({'next': back})}"
             if is_partial(request):
                 return Reply(401, problem.text().encode(), "text/plain; charset=utf-8", {"HX-Redirect": where})
             return see(where)
@@ -140,6 +140,22 @@ def _say(words: str, age: int) -> str:
 def is_partial(request: web.BaseRequest) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("HX-Request") == "true" and request.headers.get("HX-History-Restore-Request") != "true"
+def _page_of(request: web.BaseRequest) -> str:
+    """The page that somebody is on: what is asked for, or where a part of it, or a form, was asked from."""
+    if request.method == "GET" and not is_partial(request):
+        return request.path_qs
+    return referrer(request) or HOME
+
+
+def referrer(request: web.BaseRequest) -> str:
+    """The path of the page that a request says it comes from, "" when that is none of the console's."""
+    try:
+        at = urlsplit(str(request.headers.get("HX-Current-URL") or request.headers.get("Referer") or ""))
+    except ValueError:
+        return ""
+    return f"{at.path}{'?' if at.query else ''}{at.query}" if at.path.startswith(HOME) else ""
+
+
 
 
 def _theme(request: web.BaseRequest) -> str:

@@ -1,16 +1,16 @@
 """Signing in with a token, signing out, and light or dark."""
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from cdcd.server.auth import VIEWERS, require
-from cdcd.server.console.pages import THEME, Pages, see
+from cdcd.server.console.pages import HOME, THEME, Pages, referrer, see
 from cdcd.server.problems import Problem
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
 from cdcd.server.sessions import Sessions
 
-HOME = "/console/"
 _THEMES = {"light": "light", "dark": "dark", "system": ""}
 
 
@@ -37,7 +37,9 @@ class SigningIn:
             require(session.claims, VIEWERS)
         except Problem as problem:
             why = problem.reasons[0].detail if problem.reasons else problem.detail
-            return self._page(call, problem.status, next=back, error=f"{why[:1].upper()}{why[1:]}.")
+            wait = problem.headers.get("Retry-After")
+            error = f"{why[:1].upper()}{why[1:]}." + (f" Try again in {wait} s." if wait else "")
+            return self._page(call, problem.status, {"Retry-After": wait} if wait else None, next=back, error=error)
         return see(back, headers=headers)
 
     async def sign_out(self, call: Call) -> Reply:
@@ -48,11 +50,13 @@ class SigningIn:
         """`POST /console/theme`: for browsers without scripts; others set the cookie themselves."""
         wanted = _THEMES.get(fields(call.body).get("theme", ""), "")
         age = 31536000 if wanted else 0
-        back = inside(urlsplit(call.request.headers.get("Referer", "")).path)
+        back = inside(referrer(call.request))
         return see(back, headers={"Set-Cookie": f"{THEME}={wanted}; Path=/console; Max-Age={age}; SameSite=Strict"})
 
-    def _page(self, call: Call, status: int = 200, *, error: str = "", **names: Any) -> Reply:
-        return self._pages.page(call, "sign-in.html", status, error=error, **names)
+    def _page(
+        self, call: Call, status: int = 200, headers: Mapping[str, str] | None = None, *, error: str = "", **names: Any
+    ) -> Reply:
+        return self._pages.page(call, "sign-in.html", status, headers, error=error, **names)
 
 
 def routes(pages: Pages, sessions: Sessions) -> tuple[Route, ...]:
