@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize, async_playwright, expect
 
 CHROMIUM = os.environ.get("CDCD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 AXE = Path(__file__).resolve().parent.parent / ".cache" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
@@ -33,6 +33,7 @@ ARGUMENTS = [
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1360, "height": 900}
 SERIOUS = frozenset({"serious", "critical"})
+expect.set_options(timeout=15_000)  # a machine that is busy is slow, and what is there is seen at once
 
 
 def need_browser() -> None:
