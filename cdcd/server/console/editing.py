@@ -17,6 +17,7 @@ from zoneinfo import available_timezones
 
 from cdcd.admin.editing import Invalid, Mistake, NoSuchTrigger, NotWritable, Outdated, Place, Written
 from cdcd.admin.faces import Admin
+from cdcd.admin.trying import MOST
 from cdcd.config.altering import Unshowable, lost
 from cdcd.config.checks import cron_problem
 from cdcd.config.model import Kind, Schedule
@@ -101,6 +102,8 @@ class EditingPages:
         got = dict(sent)
         act = got.get("act", "check")
         sheet = await asyncio.to_thread(sheet_of, sent, name)
+        if act == "yaml" and sheet.mistakes:  # what YAML cannot hold is not to be lost
+            return await self._page(call, replace(sheet, submitted=True), status=422)
         if act == "yaml":
             return await self._page(call, replace(sheet, fields=None))
         if act == "form":
@@ -204,6 +207,7 @@ class EditingPages:
             sheet=sheet,
             judged=judged,
             at=judged.at(sheet.submitted),
+            oob=False,
             form=sheet.fields or Fields(),
             options=OPTIONS,
             types={Kind.DATABASE: DATABASE_TYPES, Kind.STORAGE: STORAGE_TYPES},
@@ -240,17 +244,19 @@ class EditingPages:
         """`POST /console/new-trigger/try-fields`: the fields for trying what is typed, as a part."""
         sheet = await asyncio.to_thread(_sent, call)
         try:
-            with editing_answers("It can be tried when nothing is wrong with it"):
+            with editing_answers("it can be tried when nothing is wrong with it"):
                 trigger = await self._admin.trying.trigger(sheet.draft)
         except Problem as problem:
-            return Reply(422, self._pages.part(call, "refusal.html", problem=problem), HTML)
+            return Reply(422, self._pages.part(call, "trigger-form-try.html", problem=problem), HTML)
         last = None
         with suppress(StoreUnavailable):
-            for trial in await self._admin.trying.on_last(trigger, 1):
-                last = (trial.delivery, trial.event.type, trial.event.data)
+            for trial in await self._admin.trying.on_last(trigger, MOST):
+                if trial.judgement.fires:
+                    last = (trial.delivery, trial.event.type, trial.event.data)
+                    break
         when = "" if trigger.when is None else trigger.when.source
         fill = filled(trigger.config, trigger.columns_used, when, last)
-        return Reply(200, self._pages.part(call, "trigger-form-try.html", filled=fill), HTML)
+        return Reply(200, self._pages.part(call, "trigger-form-try.html", filled=fill, problem=None), HTML)
 
     async def attempt(self, call: Call) -> Reply:
         """`POST /console/new-trigger/try`: what is typed, tried; as a part."""

@@ -396,7 +396,7 @@ def told(mistakes: Iterable[Mistake], name: str, fields: Fields | None, text: st
     found: list[Told] = []
     for mistake in mistakes:
         what = re.sub(rf"^triggers\.{re.escape(name)}(?:\.[^\s:]+)?: ", "", mistake.what)
-        option, identity = place(mistake.field, fields)
+        option, identity = place(mistake.field, fields) if fields is not None else ("", "")
         if not option and mistake.line and fields is not None:
             try:
                 option, identity = place(".".join(position(text, mistake.line, mistake.column)), fields)

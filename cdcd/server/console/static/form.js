@@ -18,6 +18,14 @@
     });
   }
 
+  // The empty row at the end is for browsers without scripts: here there is a button.
+  function tidy() {
+    for (const group of document.querySelectorAll("#editor [data-lines]")) {
+      const lines = group.querySelectorAll("[data-line-of]");
+      if (lines.length > 1) lines[lines.length - 1].remove();
+    }
+  }
+
   // At each field what is wrong with it, but not while it is typed in for the first time.
   function place() {
     const form = editor();
@@ -45,7 +53,10 @@
     for (const more of form.querySelectorAll("details[data-more]")) if (more.querySelector("[aria-invalid]")) more.open = true;
   }
 
-  document.addEventListener("htmx:afterSettle", (event) => { if (event.target.id === "judged" || event.target.id === "editor") place(); });
+  document.addEventListener("htmx:afterSettle", (event) => {
+    if (event.target.id === "editor") tidy();
+    if (event.target.id === "editor" || event.target.id === "judged") place();
+  });
   document.addEventListener("focusout", (event) => {
     if (!editor() || !editor().contains(event.target) || !event.target.id) return;
     left.add(event.target.id);
@@ -123,5 +134,6 @@
 
   document.addEventListener("submit", (event) => { if (event.target.id === "editor") dirty = false; });
   addEventListener("beforeunload", (event) => { if (dirty && editor()) event.preventDefault(); });
+  tidy();
   place();
 })();
