@@ -6,7 +6,7 @@ The rules:
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -95,7 +95,7 @@ class Overview:
 
     def _has_begun(self, snapshot: Snapshot) -> bool:
         """Whether anything was ever delivered, or failed, or waits."""
-        self._begun = self._begun or any(each.delivered or each.failed or each.backlog for each in snapshot.triggers)
+        self._begun = self._begun or any(each.delivered or each.failed or each.backlog for each in _users(snapshot))
         return self._begun
 
     async def _look_for_one(self) -> None:
@@ -104,7 +104,8 @@ class Overview:
             return
         try:
             async with asyncio.timeout(PATIENCE):
-                self._begun = bool((await self._admin.deliveries.list(Filter(), limit=1)).items)
+                last = await self._admin.deliveries.list(Filter(), limit=50)
+                self._begun = any(not each.trigger.startswith(OWN) for each in last.items)
         except (CdcdError, TimeoutError):
             self._begun = True  # nobody who has trouble needs an introduction
 
@@ -176,7 +177,11 @@ def busiest(snapshot: Snapshot) -> list[TriggerState]:
         well = not (each.failed_lately or (each.endpoint in down and each.backlog) or each.paused)
         return well, -each.rates.delivered, -each.backlog, -each.delivered, each.name
 
-    return sorted((each for each in snapshot.triggers if not each.name.startswith(OWN)), key=need)
+    return sorted(_users(snapshot), key=need)
+
+
+def _users(snapshot: Snapshot) -> Iterator[TriggerState]:
+    return (each for each in snapshot.triggers if not each.name.startswith(OWN))
 
 
 def state_of(trigger: TriggerState, snapshot: Snapshot) -> tuple[str, str, str]:
