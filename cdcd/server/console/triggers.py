@@ -5,7 +5,7 @@ What needs the files, which take a while to read where they are large, comes as 
 
 from collections.abc import Mapping, Sequence
 
-from cdcd.admin.deliveries import Filter
+from cdcd.admin.deliveries import Deliveries, Filter, Page
 from cdcd.admin.editing import Written
 from cdcd.admin.faces import Admin
 from cdcd.admin.triggers import IDLE, Listed, State
@@ -22,6 +22,7 @@ from cdcd.server.v1.triggers import editing_answers
 
 LIST = "/console/triggers"
 RECENT = 8  # deliveries on a trigger's page
+LOOKS = 5  # for them, each as long as a page of the log looks
 MOST_NEIGHBOURS = 5  # other triggers of its endpoint that are named
 STATES: Mapping[State, tuple[str, str, str]] = {
     State.ACTIVE: ("ok", "check", "active"),
@@ -89,7 +90,7 @@ class TriggerPages:
         neighbours: Sequence[str] = () if endpoint is None else [each for each in endpoint.triggers if each != name]
         paused = next((each for each in await admin.operations.paused() if each.trigger == name), None)
         with answering("its deliveries cannot be shown"):
-            recent = await admin.deliveries.list(Filter(trigger=(name,)), limit=RECENT)
+            recent = await newest(admin.deliveries, name, RECENT)
         return self._pages.page(
             call,
             "trigger.html",
@@ -102,7 +103,7 @@ class TriggerPages:
             neighbours=neighbours[:MOST_NEIGHBOURS],
             more_neighbours=len(neighbours) - MOST_NEIGHBOURS,
             paused=paused,
-            recent=recent.items,
+            recent=recent,
             written=written,
             problem=problem,
         )
@@ -183,6 +184,17 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
         pages.done(f"{one}/disable", found.disable, ADMINS),
         pages.done(f"{one}/delete", found.delete, ADMINS),
     )
+
+
+async def newest(deliveries: Deliveries, trigger: str, limit: int) -> Page:
+    """The last deliveries of a trigger; where none were found in one look, a few more are taken. Raises StoreUnavailable."""
+    wanted = Filter(trigger=(trigger,))
+    page = await deliveries.list(wanted, limit=limit)
+    for _ in range(LOOKS):
+        if page.items or page.next is None:
+            break
+        page = await deliveries.list(wanted, page.next, limit)
+    return page
 
 
 def _at(name: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
-from cdcd.admin.deliveries import Filter, NotThere
+from cdcd.admin.deliveries import NotThere
 from cdcd.admin.editing import Draft
 from cdcd.admin.faces import Admin
 from cdcd.admin.trying import Trial
@@ -21,6 +21,7 @@ from cdcd.server.auth import VIEWERS, Claims
 from cdcd.server.console.pages import HTML, Pages, is_partial
 from cdcd.server.console.prefilling import filled, reshaped
 from cdcd.server.console.signin import fields
+from cdcd.server.console.triggers import newest
 from cdcd.server.console.words import pretty
 from cdcd.server.problems import Problem, Reason
 from cdcd.server.replies import Reply
@@ -176,8 +177,8 @@ class TryPages:
     async def _last(self, name: str) -> tuple[str, str, bytes] | None:
         """Its last delivery; none while the event store is away."""
         with suppress(StoreUnavailable, NotThere):
-            newest = await self._admin.deliveries.list(Filter(trigger=(name,)), limit=1)
-            for each in newest.items:
+            found = await newest(self._admin.deliveries, name, 1)
+            for each in found.items:
                 detail = await self._admin.deliveries.show(each.id)
                 return None if detail.data is None else (each.id, each.type, detail.data)
         return None
