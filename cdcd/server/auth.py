@@ -93,7 +93,7 @@ class Tokens:
 
     def left(self, claims: Claims) -> float | None:
         """Seconds that a token is good for from now on, None for ever."""
-        return max(0.0, claims["exp"] - self._clock.now()) if "exp" in claims else None
+        return max(0.0, claims["exp"] + LEEWAY - self._clock.now()) if "exp" in claims else None
 
     def _check_times(self, claims: Claims) -> None:
         now = self._clock.now()

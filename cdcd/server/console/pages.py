@@ -83,9 +83,7 @@ class Pages:
         for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount):
             made.filters[each.__name__] = each
         made.filters["stamp"] = words.stamp
-        made.filters.update(
-            backticked=fixes.backticked, written=words.written, pretty=words.pretty, coloured=words.coloured
-        )
+        made.filters.update(backticked=fixes.backticked, written=words.written, pretty=words.pretty, coloured=words.coloured)
         made.filters["url"] = lambda text: quote(str(text), safe="")
         made.globals.update(static=self._static.url, navigation=NAVIGATION, version=__version__, project=self._project)
         return made
@@ -112,15 +110,16 @@ class Pages:
         return self._environment.get_template(template).render(**_who(call), now=now, when=when, **names).encode()
 
     def problem(self, problem: Problem, request: web.BaseRequest) -> Reply:
-        """An error as a page; for htmx as a sentence. Who is not signed in is led to where they can."""
+        """An error as a page; for scripts as a sentence. Who is not signed in is led to where they can."""
         call = Call(request, {}, {})
+        scripted = is_partial(request) or "text/event-stream" in request.headers.get("Accept", "")
         if problem.status == HTTPStatus.UNAUTHORIZED:
             back = _page_of(request)
             where = SIGN_IN if back == HOME else f"{SIGN_IN}?{urlencode({'next': back})}"
-            if is_partial(request):
+            if scripted:
                 return Reply(401, problem.text().encode(), "text/plain; charset=utf-8", {"HX-Redirect": where})
             return see(where)
-        if is_partial(request):
+        if scripted:
             return Reply(problem.status, problem.text().encode(), "text/plain; charset=utf-8", problem.headers)
         return self.page(
             call, "problem.html", problem.status, problem.headers, problem=problem, title=HTTPStatus(problem.status).phrase
@@ -140,6 +139,8 @@ def _say(words: str, age: int) -> str:
 def is_partial(request: web.BaseRequest) -> bool:
     """Whether htmx asks for a part of a page."""
     return request.headers.get("HX-Request") == "true" and request.headers.get("HX-History-Restore-Request") != "true"
+
+
 def _page_of(request: web.BaseRequest) -> str:
     """The page that somebody is on: what is asked for, or where a part of it, or a form, was asked from."""
     if request.method == "GET" and not is_partial(request):
@@ -154,8 +155,6 @@ def referrer(request: web.BaseRequest) -> str:
     except ValueError:
         return ""
     return f"{at.path}{'?' if at.query else ''}{at.query}" if at.path.startswith(HOME) else ""
-
-
 
 
 def _theme(request: web.BaseRequest) -> str:

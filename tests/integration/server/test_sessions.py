@@ -14,7 +14,7 @@ import pytest
 
 from cdcd.clock import SystemClock
 from cdcd.errors import ConfigError
-from cdcd.server.auth import OPERATORS, VIEWERS, Tokens, make_token
+from cdcd.server.auth import LEEWAY, OPERATORS, VIEWERS, Tokens, make_token
 from cdcd.server.brake import BURST
 from cdcd.server.problems import Problem
 from cdcd.server.replies import MOST_UNREAD, Reply, Stream, event
@@ -225,7 +225,7 @@ async def test_a_stream_goes_on_until_it_ends() -> None:
 
         closed.clear()
         go.clear()
-        short = {"Authorization": f"Bearer {signed(seconds=0.2)}"}
+        short = {"Authorization": f"Bearer {signed(seconds=0.2 - LEEWAY)}"}
         async with client.get(url, headers=short) as answer:  # no longer than its token is good
             await answer.read()
         await asyncio.wait_for(closed.wait(), 5)
