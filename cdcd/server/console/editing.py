@@ -30,7 +30,20 @@ from cdcd.server.auth import ADMINS, require
 from cdcd.server.console.form import OPTIONS, Fields, Told, made, prefilled, shown, told
 from cdcd.server.console.pages import HTML, Pages, see
 from cdcd.server.console.prefilling import filled
-from cdcd.server.console.sheet import LIST, NEW, Judged, Sheet, definition, lines, name_told, opened, other, sheet_of, waits
+from cdcd.server.console.sheet import (
+    LIST,
+    NEW,
+    Judged,
+    Sheet,
+    definition,
+    lines,
+    name_told,
+    needed,
+    opened,
+    other,
+    sheet_of,
+    waits,
+)
 from cdcd.server.console.signin import pairs
 from cdcd.server.console.trying import part, tried_by
 from cdcd.server.problems import Problem
@@ -177,7 +190,8 @@ class EditingPages:
                 mistakes += await self._admin.editing.validate(sheet.draft)
             except NotWritable as error:
                 mistakes.append(Mistake(str(error)))
-            found += told(mistakes, sheet.named, sheet.fields, sheet.text)
+            found += needed(sheet)
+            found += [each for each in told(mistakes, sheet.named, sheet.fields, sheet.text) if each not in found]
         elif sheet.submitted:
             found.append(Told("choose one", "kind", "f-kind"))
         gone = lost(sheet.base, sheet.text) if sheet.fields is not None else []

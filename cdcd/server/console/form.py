@@ -128,6 +128,7 @@ OPTIONS: Mapping[str, Option] = {
 }
 """All options but `type`, whose fields are `kind`, `type` (of rows and files) and `custom`."""
 
+NEEDED, CHOOSE = "it is needed", "choose at least one"
 NUMBERS = frozenset({"retries.no_retry"})  # lists of numbers
 _INT, _FLOAT = re.compile(r"[-+]?[0-9]{1,40}"), re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)")
 _WORD = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*))\s*(?:,|$)')
@@ -405,8 +406,8 @@ def told(mistakes: Iterable[Mistake], name: str, fields: Fields | None, text: st
         missing = " is missing" in what and fields is not None and option in ("type", "custom", *OPTIONS)
         missing = missing and not _filled(option, fields)
         if missing:
-            what = what.partition("; ")[2] or ("choose at least one" if option == "type" else "it is needed")
-        one = Told(what, option, identity, mistake.line, mistake.column, missing)
+            what = CHOOSE if option == "type" else NEEDED
+        one = Told(what, option, identity, *((0, 0) if missing else (mistake.line, mistake.column)), missing)
         if one not in found:
             found.append(one)
     return found

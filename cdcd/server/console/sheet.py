@@ -16,7 +16,7 @@ from cdcd.config.model import Kind, Retries
 from cdcd.config.shape import RetriesShape
 from cdcd.config.writing import written
 from cdcd.delivery.retry import wait
-from cdcd.server.console.form import OPTIONS, Fields, Told, made, posted, shown, unwrapped
+from cdcd.server.console.form import CHOOSE, NEEDED, OPTIONS, Fields, Told, made, place, posted, shown, unwrapped
 
 NEW, LIST = "/console/new-trigger", "/console/triggers"
 SHOWN = 5  # retries
@@ -46,7 +46,7 @@ class Sheet:
     @property
     def draft(self) -> Draft:
         """To be judged, tried and written."""
-        return Draft(self.named, self.text, clone_of=self.clone)
+        return Draft(self.named, self.text if self.text.strip() else "{}", clone_of=self.clone)
 
     @property
     def named(self) -> str:
@@ -143,12 +143,25 @@ def sheet_of(sent: Sequence[tuple[str, str]], name: str) -> Sheet:
     return replace(sheet, fields=fields, base=base, text=done.text, mistakes=done.mistakes)
 
 
-def name_told(sheet: Sheet, place: Place) -> list[Told]:
+def name_told(sheet: Sheet, there: Place) -> list[Told]:
     if not sheet.name:
-        return [Told("it is needed", "name", "f-name", missing=True)]
+        return [Told(NEEDED, "name", "f-name", missing=True)]
     if NAME.fullmatch(sheet.name) is None:
         return [Told("it has letters, digits, _ and - alone, at most 200 of them", "name", "f-name")]
-    return [Told(f"there is a trigger of this name already, in {place.file}", "name", "f-name")] if place.there else []
+    return [Told(f"there is a trigger of this name already, in {there.file}", "name", "f-name")] if there.there else []
+
+
+def needed(sheet: Sheet) -> list[Told]:
+    """The fields that a kind cannot do without, and that are empty."""
+    fields = sheet.fields
+    if fields is None or fields.kind is None:
+        return []
+    names = {Kind.DATABASE: ["table"], Kind.SCHEDULE: ["schedule"]}.get(fields.kind, [])
+    found = [Told(NEEDED, *place(name, fields), missing=True) for name in (*names, "webhook.url") if not fields.many(name)]
+    if not fields.chosen(fields.kind):
+        option, identity = place("type", fields)
+        found.insert(0, Told(NEEDED if option == "custom" else CHOOSE, option, identity, missing=True))
+    return found
 
 
 def lines(sheet: Sheet) -> list[tuple[str, bool]]:

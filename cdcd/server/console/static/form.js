@@ -26,10 +26,12 @@
     }
   }
 
-  // At each field what is wrong with it, but not while it is typed in for the first time.
+  // At each field what is wrong with it; in one that is typed in for the first time only when somebody rests.
+  let rest = 0;
   function place() {
     const form = editor();
     if (!form) return;
+    clearTimeout(rest);
     for (const group of form.querySelectorAll("[data-lines]")) number(group);
     const found = new Map();
     for (const item of form.querySelectorAll("#wrong [data-at]")) {
@@ -42,6 +44,7 @@
       const words = found.get(id) || [];
       const typing = field === document.activeElement && !left.has(id) && !("submitted" in form.dataset);
       const bad = words.length > 0 && !typing;
+      if (words.length > 0 && typing) rest = setTimeout(() => { left.add(id); place(); }, 1500);
       error.hidden = !bad;
       if (error.textContent !== words.join("; ")) error.textContent = words.join("; ");
       error.closest(".field").classList.toggle("bad", bad && !error.closest("[data-lines]"));
