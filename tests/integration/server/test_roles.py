@@ -23,7 +23,9 @@ OPEN = {  # all that anybody sees
     *("GET /healthz", "GET /readyz", "GET /livez", "GET /metrics"),  # these judge by themselves who may know how much
 }
 QUEUEING = {"POST /v1/events", "POST /v1/api/{project}/eventing/queue"}
-LOOKING = {"POST /v1/triggers/try"}  # takes a body and changes nothing
+LOOKING = {  # takes a body and changes nothing
+    *("POST /v1/triggers/try", "POST /console/triggers/{name}/try", "POST /console/try-sample"),
+}
 
 
 async def reached(_: Call) -> Reply:
