@@ -12,7 +12,7 @@ from cdcd.admin.live import Live
 from cdcd.admin.motion import Database as Source
 from cdcd.admin.motion import Motion, Watched
 from cdcd.admin.reload import Refused, Reloaded
-from cdcd.admin.sampling import Sampler, Samples, growth
+from cdcd.admin.sampling import FIRST, Sampler, Samples, growth
 from cdcd.admin.snapshot import (
     CanaryState,
     DatabaseState,
@@ -77,10 +77,10 @@ class Overview:
         """What keeps the pipeline from moving, from memory alone: for whoever asks often."""
         return self._motion.troubles(self._sampler.found.loop_lag)
 
-    async def now(self) -> Snapshot:
-        """How everything stands. The first who asks after a pause waits a moment for the servers; those who ask at the same time get
-        the same."""
-        samples = await self._sampler.watched()
+    async def now(self, patience: float = FIRST) -> Snapshot:
+        """How everything stands. The first who asks after a pause waits a moment for the servers (`patience`, seconds); those who ask at
+        the same time get the same."""
+        samples = await self._sampler.watched(patience)
         async with self._making:
             if self._last is None or time.monotonic() - self._made_at > FRESH:
                 self._last = await self._snapshot(samples)

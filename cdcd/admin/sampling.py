@@ -29,7 +29,7 @@ log = structlog.get_logger()
 EVERY = 5.0  # seconds
 WATCHED = 30.0
 ANSWER = 10.0  # seconds that a server may take
-FIRST = 1.0  # seconds that the first who asks waits
+FIRST = 1.0  # seconds that the first who asks waits, at most
 SPAN = 60.0  # seconds over which growth is measured
 
 
@@ -96,15 +96,15 @@ class Sampler:
         await self._tasks.cancel()
         await self._close()
 
-    async def watched(self) -> Samples:
-        """What is known; somebody watches."""
+    async def watched(self, patience: float = FIRST) -> Samples:
+        """What is known; somebody watches. The first who asks waits so many seconds for it at most."""
         self._asked_at = time.monotonic()
         if not self._running and not self._stopped:
             self._running = True
             self._first.clear()
             self._tasks.spawn(self._run(), "sample")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST):
+                async with asyncio.timeout(patience):
                     await self._first.wait()
         return self.found
 

@@ -18,6 +18,7 @@ from cdcd.config.types import OWN
 from cdcd.delivery.meter import ANSWERS
 from cdcd.errors import CdcdError
 from cdcd.server.console.pages import Pages
+from cdcd.server.console.samples import MOMENT
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
 
@@ -58,13 +59,13 @@ class Overview:
 
     async def show(self, call: Call) -> Reply:
         """`GET /console/`."""
-        snapshot = await self._admin.overview.now()
+        snapshot = await self._admin.overview.now(MOMENT)
         await self._look_for_one()
         return self._pages.page(call, "overview.html", **self._names(snapshot))
 
     async def endpoints(self, call: Call) -> Reply:
         """`GET /console/endpoints`: all of them."""
-        found = by_need(await self._admin.overview.now())
+        found = by_need(await self._admin.overview.now(MOMENT))
         return self._pages.page(call, "endpoints.html", endpoints=found[:ALL_ENDPOINTS], every=len(found), answers=answers)
 
     def part(self, snapshot: Snapshot) -> bytes:

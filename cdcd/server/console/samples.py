@@ -18,6 +18,7 @@ from cdcd.server.replies import Reply, Stream, event
 from cdcd.server.routes import Call, Route
 
 MOST = 50  # streams of samples at a time
+MOMENT = 0.2  # seconds that a page waits for the servers: what comes later comes with the samples
 
 Part = Callable[[Snapshot], bytes]
 """Makes the part of a page that changes."""

@@ -11,6 +11,7 @@ from cdcd.admin.ticking import NoSchedule, NotNow, Scheduled, Ticking
 from cdcd.errors import CdcdError
 from cdcd.server.auth import OPERATORS
 from cdcd.server.console.pages import Pages, see
+from cdcd.server.console.samples import MOMENT
 from cdcd.server.problems import Problem, Reason
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
@@ -60,7 +61,7 @@ class Schedules:
         pages = max(1, -(-len(names) // SHOWN))
         page = min(max(1, _number(call.request.query.get("page", "1"))), pages)
         found, known = await self._found(names[(page - 1) * SHOWN : page * SHOWN])
-        snapshot = await self._admin.overview.now()
+        snapshot = await self._admin.overview.now(MOMENT)
         return self._pages.page(
             call,
             "schedules.html",

@@ -14,6 +14,7 @@ from cdcd.config.model import Capture
 from cdcd.replication.lsn import format_lsn
 from cdcd.server.console.fixes import pieces
 from cdcd.server.console.pages import Pages
+from cdcd.server.console.samples import MOMENT
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
 from cdcd.sources.tables import insert_only_name
@@ -47,7 +48,7 @@ class Sources:
 
     async def show(self, call: Call) -> Reply:
         """`GET /console/databases`."""
-        return self._pages.page(call, "sources.html", **self._names(await self._admin.overview.now()))
+        return self._pages.page(call, "sources.html", **self._names(await self._admin.overview.now(MOMENT)))
 
     def part(self, snapshot: Snapshot) -> bytes:
         """What of it changes."""
