@@ -67,7 +67,8 @@ function prepare(root) {
   for (const button of root.querySelectorAll("[data-copy], [data-copy-address]")) button.hidden = false;
   for (const part of root.querySelectorAll("[data-scripted]")) part.hidden = false;
 }
-prepare(document);
+// When every script is there (all are deferred), so that no button is shown that nobody answers yet.
+document.addEventListener("DOMContentLoaded", () => prepare(document));
 document.addEventListener("htmx:load", (event) => prepare(event.target));
 
 // Copying: the text of another element, or the address of a page. Browsers have a clipboard only on https and on this machine.
