@@ -8,7 +8,7 @@ SEEDS ?= 1
 SECONDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-small torture torture-files pgbench setup browser screenshots postgres clean
+.PHONY: help demo test coverage check format bench bench-small torture torture-files pgbench setup browser screenshots postgres clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: $(VENV)/.demo ## See it work: a shop, an embedded Postgres, a flaky and a 
 
 test: $(VENV)/.dev ## The tests, on an embedded Postgres (CDCD_TEST_POSTGRES=all: on 14 to 18, after `make postgres`)
 	$(BIN)/pytest -n auto $(ARGS)
+
+coverage: $(VENV)/.dev ## The tests, and which lines and branches they run, the daemon's processes included
+	$(BIN)/pytest -n auto --cov --cov-report=term $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types and import contracts
 	$(BIN)/ruff check .
