@@ -7,13 +7,14 @@
         # leaving it fails when the page logged an error, or asked another origin for anything
 
 `make browser` installs both (Debian's package `chromium`, npm's `axe-core`). Without them the tests that want them are skipped with that
-sentence; with CDCD_TEST_BROWSER=1 they fail.
+sentence; with CDCD_TEST_BROWSER=1 they fail. With CDCD_TEST_SHOTS=DIR the page where a test failed is photographed.
 """
 
 import contextlib
 import json
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 
 CHROMIUM = os.environ.get("CDCD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
 AXE = Path(__file__).resolve().parent.parent / ".cache" / "browser" / "node_modules" / "axe-core" / "axe.min.js"
+SHOTS = os.environ.get("CDCD_TEST_SHOTS", "")
 MISSING = "the browser tests need Chromium and axe: `make browser` installs them"
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -131,7 +133,13 @@ async def visiting(
             await visit.page.get_by_label("Token").fill(token)
             await visit.page.get_by_role("button", name="Sign in").click()
             await visit.page.wait_for_url(lambda at: "/sign-in" not in at)
-        yield visit
+        try:
+            yield visit
+        except Exception as error:
+            error.add_note(f"at {visit.page.url}; wrong so far: {visit.errors}")
+            if SHOTS:
+                await visit.page.screenshot(path=Path(SHOTS) / f"{time.time():.0f}.png", full_page=True)
+            raise
         assert visit.errors == [], visit.errors
     finally:
         await context.close()
