@@ -107,7 +107,7 @@ class EditingPages:
     async def judge(self, call: Call) -> Reply:
         """`POST /console/new-trigger/judge`: what is to be said of what is typed, as a part."""
         sheet = await asyncio.to_thread(_sent, call)
-        body = self._pages.part(call, "trigger-form-judged.html", sheet=sheet, judged=await self._judge(sheet), oob=True)
+        body = self._pages.part(call, "trigger-form-judged.html", sheet=sheet, judged=await self._judge(sheet), alone=True)
         return Reply(200, body, HTML)
 
     async def _posted(self, call: Call, name: str) -> Reply:
@@ -127,8 +127,9 @@ class EditingPages:
         if act == "overwrite":
             sheet = replace(sheet, etag=got.get("theirs", ""))
         judged = await self._judge(sheet)
-        if judged.told or judged.place.why_not:
-            return await self._page(call, sheet, judged, status=422)
+        gone = judged.gone and act != "anew"
+        if judged.told or judged.place.why_not or gone:
+            return await self._page(call, sheet, judged, status=412 if gone else 422)
         return await self._write(call, sheet, judged, anew=act == "anew")
 
     async def _with_fields(self, sheet: Sheet) -> Sheet:
@@ -194,8 +195,9 @@ class EditingPages:
             found += [each for each in told(mistakes, sheet.named, sheet.fields, sheet.text) if each not in found]
         elif sheet.submitted:
             found.append(Told("choose one", "kind", "f-kind"))
-        gone = lost(sheet.base, sheet.text) if sheet.fields is not None else []
-        return Judged(found, place, gone, self._ticks(sheet), waits(sheet), lines(sheet))
+        comments = lost(sheet.base, sheet.text) if sheet.fields is not None else []
+        gone = sheet.fixed and not place.there
+        return Judged(found, place, comments, self._ticks(sheet), waits(sheet), lines(sheet), gone=gone)
 
     def _ticks(self, sheet: Sheet) -> list[tuple[int, str]]:
         fields = sheet.fields
@@ -221,7 +223,7 @@ class EditingPages:
             sheet=sheet,
             judged=judged,
             at=judged.at(sheet.submitted),
-            oob=False,
+            alone=False,
             form=sheet.fields or Fields(),
             options=OPTIONS,
             types={Kind.DATABASE: DATABASE_TYPES, Kind.STORAGE: STORAGE_TYPES},

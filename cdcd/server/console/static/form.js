@@ -32,6 +32,10 @@
     const form = editor();
     if (!form) return;
     clearTimeout(rest);
+    for (const part of form.querySelectorAll("#judged template[data-for]")) {
+      document.getElementById(part.dataset.for)?.replaceChildren(part.content);
+      part.remove();
+    }
     for (const group of form.querySelectorAll("[data-lines]")) number(group);
     const found = new Map();
     for (const item of form.querySelectorAll("#wrong [data-at]")) {
