@@ -132,10 +132,11 @@ class Editing:
             found = Spliced(text).definition(name)
         except Unspliceable:
             found = None
+        definition = values(text, name)
         return Written(
             name,
-            "" if found is None else found.text,
-            values(text, name),
+            written(dict(definition)) if found is None else found.text,
+            definition,
             str(file.path),
             0 if found is None else found.line,
             file.etag,
@@ -312,7 +313,7 @@ class Editing:
             try:
                 spliced = Spliced(file.text)
             except Unspliceable:
-                if name in values(f"{file.text}\n", name) or values(file.text, name):
+                if values(file.text, name):
                     return file, None
                 continue
             if name in spliced.names:
@@ -354,7 +355,7 @@ class Editing:
             return ""
         if file.path.samefile(config.path):
             return f"it stands in {file.path}, which cdcd never writes; move it to a file that `include` names"
-        if (spliced is None or name not in spliced.names) and name in values(file.text, name):
+        if (spliced is None or name not in spliced.names) and values(file.text, name):
             return f"{file.path} is not written in a way in which one trigger can be told from the rest"
         return files.why_not_writable(file.path)
 

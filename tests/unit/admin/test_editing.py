@@ -168,6 +168,22 @@ async def test_a_trigger_is_switched_off_and_on(editing: Editing, main: Path) ->
         await editing.switch("in-main", "a", enabled=False)
 
 
+async def test_a_file_in_braces_is_shown_and_left_alone(editing: Editing, main: Path) -> None:
+    """JSON is YAML: its triggers run, but one cannot be told from the rest line by line."""
+    path = main.parent / "triggers" / "made.yaml"
+    path.write_text('{"triggers": {"made": {"type": "PAID", "webhook": {"url": "http://127.0.0.1/made"}}}}')
+    found = await editing.show("made")
+    assert found.yaml == "type: PAID\nwebhook:\n  url: http://127.0.0.1/made\n"
+    assert "one trigger can be told from the rest" in found.read_only
+    for change in (
+        lambda: editing.delete("made", "a", found.etag),
+        lambda: editing.switch("made", "a", enabled=False),
+        lambda: editing.put(Draft("made", GOOD), "a", found.etag),
+    ):
+        with pytest.raises(NotWritable, match="one trigger can be told from the rest"):
+            await change()
+
+
 async def test_nobody_overwrites_what_another_wrote(editing: Editing, main: Path) -> None:
     found = await editing.show("users")
     with pytest.raises(Outdated) as caught:
