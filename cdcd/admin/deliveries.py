@@ -94,10 +94,10 @@ class Deliveries:
             until_of(stretch.reached) if stretch.reached is not None and short else None,
         )
 
-    async def count(self, wanted: Filter, most: int = COUNTED) -> Count:
-        """How many there are, counted up to `most` and for a short while."""
+    async def count(self, wanted: Filter, most: int = COUNTED, seconds: float = COUNT_SECONDS) -> Count:
+        """How many there are, counted up to `most` and for about so many `seconds`."""
         check(wanted)
-        return Count(*await self.finder.count(wanted, most, seconds=COUNT_SECONDS))
+        return Count(*await self.finder.count(wanted, most, seconds=seconds))
 
     async def show(self, identity: str) -> Detail:
         """One delivery. Raises NotThere."""

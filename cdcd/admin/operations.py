@@ -34,6 +34,7 @@ log = structlog.get_logger()
 AGAIN = 2.0  # seconds until an operation goes on that the store has thrown out
 AT_A_TIME = 16  # operations that run
 SHOWN = 5  # deliveries that a dry run shows
+LOOKED = 1.0  # seconds for which it counts, and looks for these: whoever is to say yes should know to how many
 
 
 class Conflict(CdcdError):
@@ -176,8 +177,8 @@ class Operations:
     async def preview(self, order: Order) -> Preview:
         """What an operation would do."""
         order = self._checked(order)
-        total = await self._deliveries.count(order.wanted)
-        stretch = await self._finder.find(order.wanted, SHOWN, newest=order.newest_first, seconds=1.0)
+        total = await self._deliveries.count(order.wanted, seconds=LOOKED)
+        stretch = await self._finder.find(order.wanted, SHOWN, newest=order.newest_first, seconds=LOOKED)
         planned: list[Planned] = []
         by_id = {found.id: found for found in stretch.found}
         async with self._turn:
@@ -201,7 +202,7 @@ class Operations:
     async def _begin(self, order: Order, who: str, identity: str) -> Operation:
         if len(self._jobs) >= AT_A_TIME:
             raise Conflict(f"{AT_A_TIME} operations run already; wait for one of them, or stop one")
-        total = await self._deliveries.count(order.wanted)
+        total = await self._deliveries.count(order.wanted, seconds=LOOKED)
         operation = Operation(
             *(identity, order.action, plain_filter(order.wanted), plain_options(order), who),
             total=total.number,

@@ -86,16 +86,24 @@
     }
     for (const row of rows) {
       const old = document.getElementById(row.id);
-      if (old) old.replaceWith(row); // where it stands nothing moves
-      else {
+      if (old) {
+        const focused = old.contains(document.activeElement);
+        old.replaceWith(row); // where it stands nothing moves
+        if (focused) row.querySelector("a")?.focus({ preventScroll: true });
+        waiting.delete(row.id);
+      } else {
+        if (!look.all && !waiting.has(row.id)) come += 1;
         waiting.set(row.id, row);
-        if (!look.all) come += 1;
       }
     }
     for (const id of look.gone) waiting.set("d-" + id, null);
     flood = look.more;
     const older = document.querySelector("#log-next [data-older]");
-    if (older && look.next) older.href = older.dataset.older + look.next;
+    if (older) {
+      older.hidden = !look.next;
+      if (look.next) older.href = older.dataset.older + look.next;
+      older.closest("tr").querySelector("span").textContent = "";
+    }
     flush(look.all);
     if (typeof refreshTimes === "function") refreshTimes();
   }
