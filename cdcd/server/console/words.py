@@ -12,6 +12,8 @@ from cdcd.upkeep.words import size
 
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (14 * 86400, 86400, "d"))
 LONGEST_SHOWN = 256 * 1024  # characters of data that a page shows; the rest is a click away
+MOST_LINES = 20_000  # into which data is put: more would take the time of others
+DEEPEST = 20  # levels of data that are indented: what is further within stands on one line
 
 
 def moment(value: float | datetime | None) -> datetime | None:
@@ -134,11 +136,12 @@ def pretty(text: str | bytes | None) -> str:
     words = text.decode(errors="replace") if isinstance(text, bytes) else text
     if len(words) > LONGEST_SHOWN:
         return words[:LONGEST_SHOWN] + "\n…"
-    try:
-        value = json.loads(words, parse_float=_Literal, parse_int=_Whole)
-    except (ValueError, RecursionError):
+    if words.count(",") > MOST_LINES:
         return words
-    return _indented(value)
+    try:
+        return _indented(json.loads(words, parse_float=_Literal, parse_int=_Whole))
+    except (ValueError, RecursionError):  # no JSON, or nested as no honest one is
+        return words
 
 
 class _Literal(float):
@@ -170,6 +173,8 @@ class _Whole(int):
 
 
 def _indented(value: object, depth: int = 0) -> str:
+    if depth >= DEEPEST:
+        return _flat(value)
     pad = "  " * (depth + 1)
     if isinstance(value, dict) and value:
         inner = ",\n".join(f"{pad}{json.dumps(k, ensure_ascii=False)}: {_indented(v, depth + 1)}" for k, v in value.items())
@@ -177,6 +182,15 @@ def _indented(value: object, depth: int = 0) -> str:
     if isinstance(value, list) and value:
         inner = ",\n".join(f"{pad}{_indented(each, depth + 1)}" for each in value)
         return "[\n" + inner + "\n" + "  " * depth + "]"
+    return _flat(value)
+
+
+def _flat(value: object) -> str:
+    """On one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {_flat(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flat, value)) + "]"
     if isinstance(value, _Literal | _Whole):
         return value.text
     return json.dumps(value, ensure_ascii=False)
