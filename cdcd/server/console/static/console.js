@@ -140,6 +140,17 @@ document.addEventListener("submit", (event) => {
   no.focus();
 }, true);
 
+// What somebody typed meanwhile is not replaced by the answer to what stood there before.
+let typed = new Set();
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const sent = event.detail.requestConfig.formData;
+  const plain = (text) => String(text).replaceAll("\r\n", "\n");
+  typed = new Set([...document.querySelectorAll("textarea")].filter((area) => sent?.has(area.name) && plain(sent.get(area.name)) !== plain(area.value)));
+});
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  if (typed.has(event.detail.target)) event.detail.shouldSwap = false;
+});
+
 // Parts that htmx could not have: say why.
 document.addEventListener("htmx:responseError", (event) => say(event.detail.xhr.responseText.slice(0, 300) || "That did not work."));
 document.addEventListener("htmx:sendError", () => say("cdcd does not answer. Is it running?"));
