@@ -34,6 +34,7 @@ from cdcd.triggers.trigger import Trigger
 
 TYPES = ("DB_INSERT", "DB_UPDATE", "DB_DELETE")
 RECENT = 5  # deliveries of the row that are shown
+MOST_PAGES = 10  # of the event log, that are looked at for them
 
 
 @dataclass(slots=True, frozen=True)
@@ -108,10 +109,25 @@ async def look(
     if "DB_UPDATE" in result.judgements and asked.old is None:
         result.unknown.append("the row as it was before an update (it can be given)")
     if asked.key:
-        page = await deliveries.list(Filter(key=asked.key, source=database.name), limit=RECENT * 4)
-        here = [found for found in page.items if found.subject in (result.table, f"{result.table}/{asked.key}")]
-        result.recent = tuple(here[:RECENT])
+        result.recent = await _recent(deliveries, Filter(key=asked.key, source=database.name), result)
     return result
+
+
+async def _recent(deliveries: Deliveries, wanted: Filter, result: Unfired) -> tuple[Found, ...]:
+    """The newest deliveries of the row; a page that found few since its time was over is not the last."""
+    subjects = (result.table, f"{result.table}/{result.key}")
+    here: list[Found] = []
+    cursor: str | None = None
+    for _ in range(MOST_PAGES):
+        page = await deliveries.list(wanted, cursor, limit=RECENT * 4)
+        here += (found for found in page.items if found.subject in subjects)
+        cursor = page.next
+        if cursor is None or page.searched is None or len(here) >= RECENT:
+            break
+    else:
+        if not here:
+            result.unknown.append("its deliveries: no index finds them quickly now")
+    return tuple(here[:RECENT])
 
 
 def _check(asked: Asked) -> tuple[str, str]:
