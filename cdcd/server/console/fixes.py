@@ -35,10 +35,18 @@ def pieces(fix: str) -> Sequence[Piece]:
     for line in fix.splitlines():
         code = bool(_STATEMENT.match(line)) or bool(found and found[-1].code and _REMARK.match(line))
         before, colon, rest = line.partition(": ")
-        if not code and colon and _STATEMENT.match(rest.lstrip("` ")):
-            found += [Piece(False, f"{before}:"), Piece(True, rest.strip("` "))]
+        if not code and colon and (statement := _alone(rest)):
+            found += [Piece(False, f"{before}:"), Piece(True, statement)]
         elif found and found[-1].code is code:
             found[-1] = Piece(code, f"{found[-1].text}\n{line}")
         elif line.strip():
             found.append(Piece(code, line))
     return found
+
+
+def _alone(text: str) -> str:
+    """The statement that a text is, with backticks around it or without; empty when it is a sentence."""
+    text = text.strip()
+    if text.startswith("`") and text.endswith("`"):
+        text = text[1:-1]
+    return text if _STATEMENT.match(text) and "`" not in text else ""

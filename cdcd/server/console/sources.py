@@ -13,6 +13,7 @@ from cdcd.admin.snapshot import DatabaseState, Snapshot, Trouble
 from cdcd.config.model import Capture
 from cdcd.replication.lsn import format_lsn
 from cdcd.server.console.fixes import pieces
+from cdcd.server.console.overview import GRAVE
 from cdcd.server.console.pages import Pages
 from cdcd.server.console.samples import MOMENT
 from cdcd.server.replies import Reply
@@ -91,6 +92,7 @@ class Sources:
             "inserts": insert_only_name,
             "share": share_of,
             "near": NEAR,
+            "grave": GRAVE,
             "trouble_of": lambda where: trouble_of(snapshot, where),
             "pieces": pieces,
             "by_log": Capture.TRIGGERS.value,

@@ -41,6 +41,7 @@ def test_backticks(text: str, shown: str) -> None:
             [Piece(False, "as a superuser:"), Piece(True, "GRANT rds_replication TO cdcd;")],
         ),
         ("ALTER SYSTEM SET x = 1;  -- then restart\nor, if nobody needs it: SELECT pg_drop_replication_slot('a');", 3),
+        ("see the docs: `cdcd status` says what holds it", [Piece(False, "see the docs: `cdcd status` says what holds it")]),
         ("mkdir -p /srv/a", [Piece(True, "mkdir -p /srv/a")]),
         ("set both by NTP", [Piece(False, "set both by NTP")]),
         ("Select what you like", [Piece(False, "Select what you like")]),
