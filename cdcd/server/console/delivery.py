@@ -15,6 +15,7 @@ from cdcd.admin.faces import Admin
 from cdcd.admin.operations import Sent
 from cdcd.admin.samples import NothingToTry
 from cdcd.config.model import Capture, Config
+from cdcd.errors import ConfigError
 from cdcd.event import REPLAY_OF, Status
 from cdcd.replication.lsn import format_lsn
 from cdcd.server.auth import OPERATORS
@@ -139,6 +140,8 @@ class DeliveryPages:
             if error.status == HTTPStatus.NOT_FOUND:
                 return await self._page(call)
             problem = error
+        except ConfigError as error:  # a certificate that cannot be used
+            problem = Problem(422, "nothing was sent", [Reason(each) for each in error.mistakes])
         if is_partial(call.request):
             body = self._pages.part(call, "delivery-sent.html", **self._sent(call, url, sent, problem))
             return Reply(200 if problem is None else 422, body, HTML)
@@ -151,6 +154,8 @@ class DeliveryPages:
             return await self._admin.explaining.delivery(call.parameters["id"])
 
     async def _refused(self, call: Call, problem: Problem) -> Reply:
+        if problem.status == HTTPStatus.NOT_FOUND:
+            return await self._page(call)
         if problem.status not in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise problem
         return await self._page(call, problem.status, problem=problem)

@@ -21,13 +21,14 @@ from cdcd.server.console.mistakes import NONE, Mistakes, mistakes, read_json
 from cdcd.server.console.pages import HTML, Pages, is_partial, see
 from cdcd.server.console.signin import fields
 from cdcd.server.events import Events
-from cdcd.server.problems import Problem, Reasons
+from cdcd.server.problems import Problem, Reason, Reasons
 from cdcd.server.queueing import LONGEST_WAIT, Taken
 from cdcd.server.reading import Asked
 from cdcd.server.reading import read_json as read_body
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
 from cdcd.server.waiting import Answered
+from cdcd.store.connection import RowRefused
 from cdcd.triggers.ids import event_delivery_id
 
 NOTHING = "nothing was queued"
@@ -98,6 +99,8 @@ class QueueingPages:
             if problem.status not in (403, 413, 422):
                 raise
             wrong = mistakes(problem, FIELDS)
+        except RowRefused as error:
+            wrong = mistakes(Problem(422, NOTHING, [Reason(f"the event store refuses it: {error}")]), FIELDS)
         names = self._names(form, outcome, wrong)
         if is_partial(call.request):
             return Reply(422 if wrong.any else 200, self._pages.part(call, "queue-form.html", **names), HTML)
@@ -147,7 +150,7 @@ class QueueingPages:
         """`POST /console/queue/move`: to another time."""
         form = fields(call.body)
         try:
-            due = await self._events.put_off(form.get("id", ""), _zoned(form.get("at", "").strip()))
+            due = await self._events.put_off(form.get("id", ""), zoned(form.get("at", "").strip()))
         except Problem as problem:
             return await self._later(call, problem)
         return see("/console/queue/later", f"It is due {words.exact(due / 1e6)}.")
@@ -188,9 +191,9 @@ class QueueingPages:
         event: dict[str, Any] = {"data": orjson.Fragment(form["data"]) if fits else None}
         event |= {name: form[name] for name in ("type", "key", "delay", "subject", "id") if form[name]}
         if form["at"]:
-            event["at"] = _zoned(form["at"])
+            event["at"] = zoned(form["at"])
         found = read_body(orjson.dumps(event), now, reasons)
-        wait = _wait(form["wait"], reasons)
+        wait = wait_of(form["wait"], reasons)
         if wait is not None and found and found[0].due(now) > now:
             reasons.add("an event for later cannot be waited for", "/wait")
         if not fits or not found:
@@ -282,7 +285,8 @@ def _unanswered(problem: Problem, kind: str, due: int) -> Outcome:
     return Outcome(look, sign, title, str(problem.more["id"]), kind, due, told, attempts=tried)
 
 
-def _wait(text: str, reasons: Reasons) -> float | None:
+def wait_of(text: str, reasons: Reasons) -> float | None:
+    """Seconds to wait for the answer; None for not at all, and for what cannot be meant, which `reasons` then has."""
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= LONGEST_WAIT:
@@ -291,7 +295,7 @@ def _wait(text: str, reasons: Reasons) -> float | None:
     return float(text)
 
 
-def _zoned(text: str) -> str:
+def zoned(text: str) -> str:
     """A time as RFC 3339 has it: one without a zone is in UTC, as the form says."""
     if not _MINUTE.fullmatch(text):
         return text
