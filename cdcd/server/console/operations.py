@@ -6,7 +6,9 @@ The rules:
   statuses are those of all that the filter selects, whatever they were.
 """
 
+import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -34,6 +36,7 @@ NAMES = {
     "resume": "Resume",
 }
 LOOKS = {"running": ("", "again"), "done": ("ok", "check"), "stopped": ("warn", "stop"), "failed": ("bad", "cross")}
+_OF_ONE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}): ")
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,7 +65,15 @@ class Told:
     @property
     def look(self) -> tuple[str, str]:
         """The looks of its badge."""
+        if self.one.state == "done" and self.one.failed:
+            return ("warn", "alert")
         return LOOKS.get(self.one.state, ("", "dot"))
+
+    @property
+    def remark(self) -> tuple[str, str]:
+        """What is amiss: the delivery that it is about, "" for none, and the words."""
+        found = _OF_ONE.match(self.one.remark)
+        return (found[1], self.one.remark[found.end() :]) if found else ("", self.one.remark)
 
     @property
     def counts(self) -> str:
@@ -111,22 +122,23 @@ class OperationPages:
         cursor = call.request.query.get("cursor")
         with answering("nothing was listed"):
             found = await self._admin.operations.list(SHOWN, place_of(cursor))
+        runs = any(each.state == "running" for each in found)
         return self._pages.page(
             call,
             "operations.html",
+            headers=_over(call, runs=runs),
             found=[told(each, self._now) for each in found],
             cursor=cursor or "",
             next=cursor_of(found[-1]) if len(found) == SHOWN else "",
-            runs=any(each.state == "running" for each in found),
+            runs=runs,
         )
 
     async def show(self, call: Call) -> Reply:
         """`GET /console/operations/{id}`."""
         with answering("nothing was found"):
             found = told(await self._admin.operations.show(call.parameters["id"]), self._now)
-        # The last answer takes the place of the part that asks, so that nothing asks any more.
-        over = {"HX-Reswap": "outerHTML"} if is_partial(call.request) and not found.is_running else {}
-        return self._pages.page(call, "operation.html", headers=over, told=found, many=bool(found.meant))
+        headers = _over(call, runs=found.is_running)
+        return self._pages.page(call, "operation.html", headers=headers, told=found, many=bool(found.meant))
 
     async def standing(self, call: Call) -> Reply:
         """`GET /console/operations/{id}/standing`: how many of its deliveries have which status now, as a part of its page."""
@@ -163,6 +175,11 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
         pages.seen("operations/{id}/standing", handlers.standing),
         pages.done("operations/{id}/stop", handlers.stop, OPERATORS),
     )
+
+
+def _over(call: Call, *, runs: bool) -> Mapping[str, str]:
+    """The last answer takes the place of the part that asks, so that nothing asks any more."""
+    return {"HX-Reswap": "outerHTML"} if is_partial(call.request) and not runs else {}
 
 
 def _address(wanted: Filter, status: Status) -> str:

@@ -88,6 +88,15 @@ def test_one_that_is_over() -> None:
     assert (shown.title, shown.counts, shown.rate, shown.left) == ("Replay of 1 delivery", "1 done", 0.2, None)
 
 
+def test_what_is_amiss() -> None:
+    first = "01a23146-d9ed-800d-9b85-ceb6b2566b55"
+    shown = told(operation(total=2, done=1, failed=1, state="done", remark=f"{first}: connection refused"), NOW)
+    assert (shown.look, shown.remark) == (("warn", "alert"), (first, "connection refused"))
+    waits = "waits for the backlog of a: 2000 deliveries"
+    assert told(operation(remark=waits), NOW).remark == ("", waits)
+    assert told(operation(state="done"), NOW).look == ("ok", "check")
+
+
 @pytest.mark.parametrize(
     ("action", "wanted", "title", "delivery", "trigger"),
     [
