@@ -163,7 +163,13 @@ _SEND = operation(
         )
     },
     parameters=[_ID],
-    request=body(object_(["url"], {"url": {"type": "string", "maxLength": 2000}}, additionalProperties=False)),
+    request=body(
+        object_(
+            ["url"],
+            {"url": {"type": "string", "maxLength": 2000, "examples": ["http://127.0.0.1:9000/again"]}},
+            additionalProperties=False,
+        )
+    ),
     errors=(404, 409),
     description="The trigger's own headers and client certificate go along only to its own origin.",
 )

@@ -69,12 +69,18 @@ _DRAFT: dict[str, Schema] = {
     "definition": {"type": "object", "description": "The same as JSON. Give one of them."},
     "cloneOf": {"type": "string", "description": "The trigger whose secrets `***` keeps; left out: its own."},
 }
+_EXAMPLE = {"type": "DB_INSERT", "table": "public.users", "webhook": "http://127.0.0.1:9000/welcome"}
 SCHEMAS: dict[str, Any] = {
     "TriggerState": object_(list(_STATE), _STATE),
     "TriggerWritten": object_(["name", *_WRITTEN], {"name": _TEXT, **_WRITTEN}),
     "Trigger": object_(list(_STATE), {**_STATE, **_WRITTEN}),
-    "TriggerDraft": object_([], _DRAFT, additionalProperties=False),
-    "NamedDraft": object_(["name"], {"name": _TEXT, **_DRAFT}, additionalProperties=False),
+    "TriggerDraft": object_([], _DRAFT, additionalProperties=False, examples=[{"definition": _EXAMPLE}]),
+    "NamedDraft": object_(
+        ["name"],
+        {"name": _TEXT, **_DRAFT},
+        additionalProperties=False,
+        examples=[{"name": "welcome-email", "definition": _EXAMPLE}],
+    ),
     "Mistake": _MISTAKE,
 }
 _NAME = parameter("name", "path", {"type": "string", "minLength": 1}, "The trigger's name.")

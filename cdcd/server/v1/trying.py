@@ -48,6 +48,10 @@ _TRY = object_(
         },
     },
     additionalProperties=False,
+    examples=[
+        {"trigger": "welcome-email", "last": 3},
+        {"trigger": "welcome-email", "event": {"type": "DB_INSERT", "data": {"doc": {"id": 1, "email": "ada@example.com"}}}},
+    ],
     description="`trigger` or `draft`, and one of `event`, `last`, `delivery` and `rows`. To send, there must be one event.",
 )
 _REQUEST = object_(
