@@ -130,4 +130,4 @@ class Bulk:
 def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     """Its routes."""
     bulk = Bulk(pages, admin)
-    return (pages.seen("bulk", bulk.show), pages.done("bulk", bulk.begin, OPERATORS))
+    return (pages.seen("bulk", bulk.show, promptly=True), pages.done("bulk", bulk.begin, OPERATORS))

@@ -163,9 +163,9 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     """Its routes."""
     log = Log(pages, admin)
     return (
-        pages.seen("events", log.show),
-        pages.seen("events/count", log.count),
-        pages.seen("events/tail", log.tail),
+        pages.seen("events", log.show, promptly=True),
+        pages.seen("events/count", log.count, promptly=True),
+        pages.seen("events/tail", log.tail, promptly=True),
     )
 
 

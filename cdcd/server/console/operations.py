@@ -170,9 +170,9 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     """Its routes."""
     handlers = OperationPages(pages, admin)
     return (
-        pages.seen("operations", handlers.list),
-        pages.seen("operations/{id}", handlers.show),
-        pages.seen("operations/{id}/standing", handlers.standing),
+        pages.seen("operations", handlers.list, promptly=True),
+        pages.seen("operations/{id}", handlers.show, promptly=True),
+        pages.seen("operations/{id}/standing", handlers.standing, promptly=True),
         pages.done("operations/{id}/stop", handlers.stop, OPERATORS),
     )
 

@@ -4,6 +4,7 @@ The rules: text is escaped unless it is markup of ours, a name that a template d
 styles of its own within it (the Content-Security-Policy would refuse them).
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,11 +23,12 @@ from cdcd.server.auth import VIEWERS, Role, roles
 from cdcd.server.console import fixes, words
 from cdcd.server.console.static import Static
 from cdcd.server.problems import Problem
-from cdcd.server.replies import Form, Reply
+from cdcd.server.replies import Form, Reply, Stream
 from cdcd.server.routes import Call, Handler, Route
 
 HTML = "text/html; charset=utf-8"
 THEME, SAID = "cdcd_theme", "cdcd_said"
+PATIENCE = 10.0  # seconds
 HOME, SIGN_IN = "/console/", "/console/sign-in"
 NAVIGATION = (
     ("/console/", "Overview", "pulse"),
@@ -56,9 +58,10 @@ class Pages:
 
     # Routes
 
-    def seen(self, path: str, handler: Handler) -> Route:
-        """A page that everybody who may look sees, under `/console/`."""
-        return Route("GET", f"/console/{path}", handler, VIEWERS, page=True, form=self.form)
+    def seen(self, path: str, handler: Handler, *, promptly: bool = False) -> Route:
+        """A page that everybody who may look sees, under `/console/`. `promptly`: one that asks the event store alone, and says after
+        `PATIENCE` that it does not answer."""
+        return Route("GET", f"/console/{path}", _promptly(handler) if promptly else handler, VIEWERS, page=True, form=self.form)
 
     def done(self, path: str, handler: Handler, who: frozenset[Role]) -> Route:
         """A form that is sent under `/console/`. One that changes nothing may be for VIEWERS."""
@@ -124,6 +127,23 @@ class Pages:
         return self.page(
             call, "problem.html", problem.status, problem.headers, problem=problem, title=HTTPStatus(problem.status).phrase
         )
+
+
+def _promptly(handler: Handler) -> Handler:
+    async def answer(call: Call) -> Reply | Stream:
+        answering = asyncio.ensure_future(handler(call))
+        try:
+            await asyncio.wait((answering,), timeout=PATIENCE)
+        finally:
+            if not answering.done():
+                # What hangs may not end at once when it is told to, so nobody waits for that either.
+                answering.cancel()
+                answering.add_done_callback(lambda over: over.cancelled() or over.exception())
+        if answering.done():
+            return answering.result()
+        raise Problem(503, f"the event store did not answer within {PATIENCE:g} s", headers={"Retry-After": "10"})
+
+    return answer
 
 
 def see(where: str, said: str = "", headers: Mapping[str, str] | None = None) -> Reply:
