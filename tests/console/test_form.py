@@ -317,10 +317,11 @@ async def look_at_a_reload_that_refuses(visit: Visit, setting: Setting) -> None:
     page = visit.page
     await visit.go("/console/new-trigger?type=DB_INSERT&table=public.nothing&name=nothing")
     await _field(page, "URL").fill(setting.endpoint.url("/nothing"))
+    await expect(page.locator("#known")).to_contain_text("No table of main that its role can see is named public.nothing")
     await _judged(page, "Nothing is wrong")
     await page.get_by_role("button", name="Add it", exact=True).click()
     await expect(page.locator("#wrong")).to_contain_text("the file is as it was")
-    await expect(page.locator("#wrong")).to_contain_text("no table is named public.nothing")
+    await expect(_wrong(page, "Table 1")).to_have_text("database 'main': no table is named public.nothing")
     await expect(_field(page, "Table 1")).to_have_value("public.nothing")
     assert not (setting.directory / "triggers/nothing.yaml").exists()
 

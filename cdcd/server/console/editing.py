@@ -8,9 +8,10 @@ The rules:
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from urllib.parse import quote
 from zoneinfo import available_timezones
@@ -35,6 +36,7 @@ from cdcd.server.console.sheet import (
     NEW,
     Judged,
     Sheet,
+    compared,
     definition,
     lines,
     name_told,
@@ -54,6 +56,7 @@ from cdcd.server.v1.triggers import editing_answers
 from cdcd.sources.ticks import Ticks
 from cdcd.triggers.vocabulary import VOCABULARIES
 
+NOTHING = "Nothing was written: what was there is as it was"
 NEXT = 5  # ticks that are shown
 MOST_TABLES, MOST_COLUMNS = 2000, 200  # that are listed
 _PLAIN = re.compile(r"[^\s\".*?\[\]]+")
@@ -151,33 +154,37 @@ class EditingPages:
         try:
             found, new = await editing.put(sheet.draft, who(call.claims), etag)
         except Outdated:
-            theirs, gone = await self._theirs(sheet)
+            theirs, gone, why = await self._theirs(sheet)
+            if why:
+                return await self._page(call, sheet, replace(judged, told=[Told(why)], refused=NOTHING), status=409)
             if theirs is not None and sheet.fixed and definition(theirs) == sheet.seen:
                 return await self._write(call, replace(sheet, etag=theirs.etag), judged)
-            return await self._page(call, sheet, replace(judged, theirs=theirs, gone=gone), status=412)
+            differs = compared(sheet.seen, definition(theirs)) if theirs is not None else []
+            return await self._page(call, sheet, replace(judged, theirs=theirs, differs=differs, gone=gone), status=412)
         except Invalid as error:
             refused = "cdcd read it with everything around it and could not take it over, so the file is as it was"
             mistakes = told(error.mistakes, sheet.named, sheet.fields, sheet.text)
             return await self._page(call, sheet, replace(judged, told=mistakes, refused=refused), status=422)
         except (NotWritable, TransientError) as error:
             mistakes = [Told(each) for each in (str(error), error.hint) if each]
-            refused = "Nothing was written: what was there is as it was"
             status = 409 if isinstance(error, NotWritable) else 503
-            return await self._page(call, sheet, replace(judged, told=mistakes, refused=refused), status=status)
+            return await self._page(call, sheet, replace(judged, told=mistakes, refused=NOTHING), status=status)
         words = f"{found.name} is {'added' if new else 'changed'}, and in force."
         return see(f"{LIST}/{quote(found.name, safe='')}", words)
 
-    async def _theirs(self, sheet: Sheet) -> tuple[Written | None, bool]:
+    async def _theirs(self, sheet: Sheet) -> tuple[Written | None, bool, str]:
+        """What is written now; whether nothing is; why that cannot be told."""
         try:
-            return await self._admin.editing.show(sheet.name), False
+            return await self._admin.editing.show(sheet.name), False, ""
         except NoSuchTrigger:
-            return None, True
+            return None, True, ""
         except NotWritable as error:
-            raise Problem(409, "nothing was written", []) from error
+            return None, False, str(error)
 
     # Judging
 
-    async def _judge(self, sheet: Sheet) -> Judged:
+    async def _judge(self, sheet: Sheet, *, later: bool = False) -> Judged:
+        """`later`: what needs all files read is left to the next time."""
         found: list[Told] = []
         try:
             place = await self._admin.editing.place(sheet.named)
@@ -185,10 +192,11 @@ class EditingPages:
             place = Place("", there=False, why_not=str(error), hint=error.hint)
         if not sheet.fixed:
             found += name_told(sheet, place)
-        if sheet.kind is not None or sheet.fields is None:
+        judged = sheet.kind is not None or sheet.fields is None
+        if judged:
             mistakes = [*sheet.mistakes]
             try:
-                mistakes += await self._admin.editing.validate(sheet.draft)
+                mistakes += [] if later else await self._admin.editing.validate(sheet.draft)
             except NotWritable as error:
                 mistakes.append(Mistake(str(error)))
             found += needed(sheet)
@@ -197,14 +205,14 @@ class EditingPages:
             found.append(Told("choose one", "kind", "f-kind"))
         comments = lost(sheet.base, sheet.text) if sheet.fields is not None else []
         gone = sheet.fixed and not place.there
-        return Judged(found, place, comments, self._ticks(sheet), waits(sheet), lines(sheet), gone=gone)
+        return Judged(found, place, comments, self._ticks(sheet), waits(sheet), lines(sheet), later=judged and later, gone=gone)
 
     def _ticks(self, sheet: Sheet) -> list[tuple[int, str]]:
         fields = sheet.fields
         if fields is None or fields.kind is not Kind.SCHEDULE:
             return []
         cron, zone = fields.one("schedule").strip(), fields.one("timezone").strip() or "UTC"
-        if not cron or cron_problem(cron) or zone not in available_timezones():
+        if not cron or cron_problem(cron) or zone not in _zones():
             return []
         ticks = Ticks(Schedule(cron, zone))
         return [(at, ticks.written(at)) for at in islice(ticks.after(int(time.time())), NEXT)]
@@ -215,7 +223,7 @@ class EditingPages:
         config = self._admin.config
         custom = {each for trigger in config.triggers.values() for each in trigger.types if kind_of(each) is Kind.CUSTOM}
         custom |= {*config.events, *(kind for database in config.databases.values() for _, kind in database.channels)}
-        judged = judged or await self._judge(sheet)
+        judged = judged or await self._judge(sheet, later=status == 200)
         return self._pages.page(
             call,
             "trigger-form.html",
@@ -243,6 +251,7 @@ class EditingPages:
         name = query.get("database") or (next(iter(databases)) if len(databases) == 1 else "")
         why = ""
         names: list[str] = []
+        warnings: list[str] = []
         columns: list[tuple[str, tuple[str, ...]]] = []
         if name in databases:
             try:
@@ -253,7 +262,8 @@ class EditingPages:
                 wanted = [each.strip() for each in query.getall("table", []) if each.strip()][:20]
                 names = [_pattern(each) for each in found[:MOST_TABLES]]
                 columns = [(each.full_name, each.columns[:MOST_COLUMNS]) for each in found if _names(wanted, each)][:3]
-        body = self._pages.part(call, "trigger-form-tables.html", names=names, columns=columns, why=why)
+                warnings = [*_warnings(wanted, found, {*query.getall("type", [])}, name)]
+        body = self._pages.part(call, "trigger-form-tables.html", names=names, columns=columns, warnings=warnings, why=why)
         return Reply(200, body, HTML)
 
     async def try_fields(self, call: Call) -> Reply:
@@ -282,7 +292,7 @@ class EditingPages:
 
     async def zones(self, call: Call) -> Reply:
         """`GET /console/new-trigger/zones`: time zones, as options."""
-        names = sorted(each for each in available_timezones() if "/" in each or each == "UTC")
+        names = sorted(each for each in _zones() if "/" in each or each == "UTC")
         return Reply(200, self._pages.part(call, "trigger-form-zones.html", names=names), HTML)
 
 
@@ -303,6 +313,11 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     )
 
 
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
 def _sent(call: Call) -> Sheet:
     """What is typed so far. Raises Problem 400."""
     sent = pairs(call.body)
@@ -317,6 +332,20 @@ def _names(wanted: Sequence[str], table: TableInfo) -> bool:
         except ValueError:
             continue
     return False
+
+
+def _warnings(wanted: Sequence[str], found: Sequence[TableInfo], types: set[str], database: str) -> Iterator[str]:
+    """What the database would refuse of the tables that are wanted."""
+    for each in wanted:
+        if not any(_names([each], table) for table in found):
+            yield f"No table of {database} that its role can see is named {each}."
+    for table in found:
+        if not _names(wanted, table):
+            continue
+        if not table.publishable:
+            yield f"{table.full_name} is {table.persistence}: its changes never reach the WAL."
+        elif types & {"DB_UPDATE", "DB_DELETE"} and not table.identity_usable:
+            yield f"{table.full_name} has no primary key, so its updates and deletes cannot be told: give it one, or REPLICA IDENTITY FULL."
 
 
 def _pattern(table: TableInfo) -> str:

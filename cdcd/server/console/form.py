@@ -403,6 +403,11 @@ def told(mistakes: Iterable[Mistake], name: str, fields: Fields | None, text: st
                 option, identity = place(".".join(position(text, mistake.line, mistake.column)), fields)
             except Unshowable:
                 pass
+        if not option and fields is not None and fields.kind is Kind.DATABASE:  # what the database said of one
+            for number, table in enumerate(fields.many("table"), 1):
+                if re.search(rf"(?<![\w.]){re.escape(table.strip())}(?![\w.])", what):
+                    option, identity = "table", f"{OPTIONS['table'].id}-{number}"
+                    what = re.sub(r"^\S+: (?=database )| \(trigger [\w-]+\)$", "", what)
         missing = " is missing" in what and fields is not None and option in ("type", "custom", *OPTIONS)
         missing = missing and not _filled(option, fields)
         if missing:

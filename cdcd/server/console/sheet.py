@@ -75,17 +75,19 @@ class Sheet:
 @dataclass(slots=True, frozen=True)
 class Judged:
     """What is to be said of a sheet: its mistakes, where it would be written, the comments that the form loses, when it fires next, the
-    seconds before each of the first retries. `lines` are those of the file, and whether each is new. `refused`: what came of writing it.
-    `theirs` is what another wrote meanwhile; `gone`: it was deleted."""
+    seconds before each of the first retries. `lines` are those of the file, and whether each is new. `later`: it was not judged whole yet.
+    `refused`: what came of writing it. `theirs` is what another wrote meanwhile, `differs` its lines likewise; `gone`: it was deleted."""
 
     told: Sequence[Told] = ()
     place: Place = field(default_factory=lambda: Place("", there=False))
     lost: Sequence[str] = ()
     ticks: Sequence[tuple[int, str]] = ()
-    waits: Sequence[float] = ()
+    waits: Sequence[float] | None = None
     lines: Sequence[tuple[str, bool]] = ()
     refused: str = ""
+    later: bool = False
     theirs: Written | None = None
+    differs: Sequence[tuple[str, bool]] = ()
     gone: bool = False
 
     def wrong(self, submitted: bool) -> list[Told]:
@@ -166,21 +168,25 @@ def needed(sheet: Sheet) -> list[Told]:
 
 def lines(sheet: Sheet) -> list[tuple[str, bool]]:
     """The trigger as it will stand in its file, each line with whether it is new."""
-    before = sheet.seen.rstrip("\n").split("\n") if sheet.fixed else []
-    after = sheet.text.rstrip("\n").split("\n") if sheet.text.strip() else []
-    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
-    same = {number for block in blocks for number in range(block.b, block.b + block.size)}
-    fresh = set(range(len(after))) - same if sheet.fixed else set()
+    after = compared(sheet.seen if sheet.fixed else sheet.text, sheet.text)
     head = [("triggers:", False), (f"  {sheet.name or 'NAME'}:", False)]
-    return [*head, *(("    " + line if line else "", number in fresh) for number, line in enumerate(after))]
+    return [*head, *(("    " + line if line else "", fresh) for line, fresh in after)]
 
 
-def waits(sheet: Sheet) -> list[float]:
-    """Seconds before each of the first retries, without chance; none where they cannot be told."""
+def compared(before: str, after: str) -> list[tuple[str, bool]]:
+    """The lines of a text, each with whether another has it not."""
+    old, new = (text.rstrip("\n").split("\n") if text.strip() else [] for text in (before, after))
+    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
+    same = {number for block in blocks for number in range(block.b, block.b + block.size)}
+    return [(line, number not in same) for number, line in enumerate(new)]
+
+
+def waits(sheet: Sheet) -> list[float] | None:
+    """Seconds before each of the first retries, without chance; None where they cannot be told."""
     try:
-        found = RetriesShape.model_validate(read(sheet.text).get("retries") or {})
+        found = RetriesShape.model_validate(read(sheet.text).get("retries", {}))
     except (ValidationError, Unshowable):
-        return []
+        return None
     policy = Retries(**{**found.model_dump(), "no_retry": frozenset(), "jitter": 0.0})
     return [wait(policy, attempt, lambda: 0.5) for attempt in range(1, min(policy.max, SHOWN) + 1)]
 

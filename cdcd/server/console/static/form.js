@@ -32,7 +32,7 @@
     const form = editor();
     if (!form) return;
     clearTimeout(rest);
-    for (const part of form.querySelectorAll("#judged template[data-for]")) {
+    for (const part of form.querySelectorAll("template[data-for]")) {
       document.getElementById(part.dataset.for)?.replaceChildren(part.content);
       part.remove();
     }
@@ -62,7 +62,7 @@
 
   document.addEventListener("htmx:afterSettle", (event) => {
     if (event.target.id === "editor") tidy();
-    if (event.target.id === "editor" || event.target.id === "judged") place();
+    if (["editor", "judged", "known"].includes(event.target.id)) place();
   });
   document.addEventListener("focusout", (event) => {
     if (!editor() || !editor().contains(event.target) || !event.target.id) return;

@@ -186,6 +186,7 @@ def test_mistakes_have_their_fields() -> None:
             Mistake("triggers.x.table[2]: has no name", 2, 1, "table[2]"),
             Mistake("the environment variable TOKEN is not set", text.splitlines().index("    A: '1'") + 1, 9),
             Mistake("elsewhere.yaml:3:4: triggers.y: unknown option 'z'"),
+            Mistake("/etc/cdcd.yaml: database 'main': no table is named b (trigger x)"),
         ],
         "x",
         fields,
@@ -197,6 +198,7 @@ def test_mistakes_have_their_fields() -> None:
         ("has no name", "f-table-2", False, "Table"),
         ("the environment variable TOKEN is not set", "f-webhook-headers-1", False, "Headers"),
         ("elsewhere.yaml:3:4: triggers.y: unknown option 'z'", "", False, ""),
+        ("database 'main': no table is named b", "f-table-2", False, "Table"),
     ]
 
 
