@@ -3,7 +3,7 @@
 (() => {
   const editor = () => document.getElementById("editor");
   const left = new Set(); // fields that somebody has been in
-  let dirty = false;
+  let dirty = Boolean(editor()?.hasAttribute("data-submitted"));
 
   const tell = (field) => field.dispatchEvent(new Event("input", { bubbles: true }));
 
