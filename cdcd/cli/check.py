@@ -39,7 +39,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Leave out what is right.")] = False,
 ) -> None:
-    """Check the configuration, the databases, the event store and the endpoints, by trying; change nothing.
+    """Check the configuration, the databases, the event store, the API's address and the endpoints, by trying; change nothing.
 
     A replication connection and a temporary slot are really made, publications are made and rolled back, host names are
     resolved. Nothing is sent to an endpoint. Each finding comes with the SQL or setting that mends it.

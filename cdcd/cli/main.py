@@ -25,7 +25,7 @@ COMMANDS = {
     "check": (
         "check",
         PREPARING,
-        "Check the configuration, the databases, the event store and the endpoints, by trying; change nothing.",
+        "Check the configuration, the databases, the event store, the API's address and the endpoints, by trying; change nothing.",
     ),
     "setup": (
         "prepare",

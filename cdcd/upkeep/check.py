@@ -1,7 +1,8 @@
 """`cdcd check`: looks at everything that the daemon will need, by trying, and changes nothing that stays.
 
 One section for each thing: the configuration, every database with enabled triggers, the stores of files, the event store, custom
-events and schedules, the endpoints. Databases are looked at side by side, so that an unreachable one costs its time-out once.
+events and schedules, the API's address, the endpoints. Databases are looked at side by side, so that an unreachable one costs its
+time-out once.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from cdcd.upkeep.directories import check_directories
 from cdcd.upkeep.endpoints import check_endpoints
 from cdcd.upkeep.finding import Section
 from cdcd.upkeep.home import find_home
+from cdcd.upkeep.listening import check_listening
 from cdcd.upkeep.logged import check_log, recommend_triggers
 from cdcd.upkeep.queueing import check_queueing
 from cdcd.upkeep.server import check_server, reach, told
@@ -45,13 +47,15 @@ async def check(config: Config) -> list[Section]:
     ]
     endpoints = Section("endpoints")
     enabled = [trigger for trigger in compile_all(config) if trigger.config.enabled]
-    files, queueing, *sections, _ = await asyncio.gather(
+    files, queueing, listening, *sections, _ = await asyncio.gather(
         check_directories(config, enabled),
         check_queueing(config, enabled),
+        check_listening(config.server, store),
         *databases,
         check_endpoints(endpoints, config.triggers.values()),
     )
-    return [_configuration(config, captured), *(s for s in (*sections, files, store, queueing, endpoints) if s is not None)]
+    every = (*sections, files, store, queueing, listening, endpoints)
+    return [_configuration(config, captured), *(section for section in every if section is not None)]
 
 
 def _configuration(config: Config, captured: dict[str, tuple[Trigger, ...]]) -> Section:

@@ -9,7 +9,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from cdcd.config.model import Server
 from cdcd.replication.walsender import open_walsender
+from cdcd.upkeep.finding import Section
+from cdcd.upkeep.listening import check_listening
 from tests.integration.cli.commands import SECRET, TRIGGER, Result, as_role, catalog, cdcd, drop_role, write_config
 from tests.postgres import Database, OwnServer
 
@@ -385,3 +388,23 @@ def test_a_database_that_nothing_keeps_utf8_is_warned_of(database: Database, tmp
         assert [finding["code"] for finding in result.found("warning")] == ["encoding"]
     finally:
         database.execute(f"DROP DATABASE {name}")
+
+
+def test_where_the_api_listens(database: Database, tmp_path: Path) -> None:
+    """Somebody else there is a mistake; the daemon of this store is not."""
+    database.execute(USERS)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        config = write_config(tmp_path, database.tcp_dsn, server=f"127.0.0.1:{other.getsockname()[1]}")
+        result = check(config)
+        assert result.code == 1
+        assert "is in use, and not by this project's cdcd" in result.mistake("listen")["what"]
+        store = Section("event store")
+        store.ok("owner", "in use by a running cdcd")
+        told = asyncio.run(check_listening(Server("127.0.0.1", other.getsockname()[1]), store))
+        assert told is not None
+        assert "as by the cdcd that runs" in told.findings[0].what
+    result = check(config)
+    assert result.code == 0
+    assert "it can listen on" in result.found("ok", "listen")[0]["what"]
