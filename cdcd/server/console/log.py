@@ -27,6 +27,7 @@ from cdcd.server.routes import Call, Route
 
 SHOWN = 50  # deliveries on a page
 ROUNDS = 40  # stretches that are looked at without being asked again
+COUNTING = 0.5  # seconds: a page is there already when it asks for this
 LOOK = 1.0  # seconds between looks of the live tail
 TAILED = 100  # deliveries that it shows
 MOST_TAILS = 20
@@ -99,7 +100,7 @@ class Log:
         wanted = asked(call.request.query.items(), time.time())
         wanted.check()
         try:
-            count = await self._deliveries.count(wanted.filter)
+            count = await self._deliveries.count(wanted.filter, seconds=COUNTING)
         except Unfit as error:
             raise _unusable(error) from error
         return self._pages.page(call, "log-count.html", count=count)

@@ -27,6 +27,7 @@ from cdcd.server.v1.asked import answering, who
 from cdcd.server.v1.operations import cursor_of, place_of
 
 SHOWN = 50  # operations on a page
+COUNTING = 0.25  # seconds for each status
 NAMES = {
     "retry": "Retry",
     "cancel": "Cancel",
@@ -151,7 +152,7 @@ class OperationPages:
 
     async def _count(self, wanted: Filter, status: Status) -> Count:
         try:
-            return await self._admin.deliveries.count(replace(wanted, status=(status,)))
+            return await self._admin.deliveries.count(replace(wanted, status=(status,)), seconds=COUNTING)
         except Unfit:  # it was fit when it was begun
             return Count(0, False)
 

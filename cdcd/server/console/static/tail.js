@@ -16,9 +16,13 @@
   const list = () => document.getElementById("log-rows");
   const filter = () => location.pathname + location.search;
 
-  function tell(words) {
+  // How it stands is read out when it changes; how many have come is only shown.
+  function tell(words, more = "") {
     const place = document.getElementById("tail-state");
-    if (place && place.textContent !== words) place.textContent = words;
+    if (!place) return;
+    [words, more].forEach((part, at) => {
+      if (place.children[at].textContent !== part) place.children[at].textContent = part;
+    });
   }
   function show() {
     const there = button();
@@ -138,10 +142,10 @@
   }
   function state() {
     if (!on || !stream) return;
-    const words = [`Live since ${since}: ${come.toLocaleString("en").replaceAll(",", "\u202f")} new`];
+    const words = [`: ${come.toLocaleString("en").replaceAll(",", "\u202f")} new`];
     if (flood) words.push("more come than can be shown, so only the newest are here");
     if (waiting.size) words.push(`${waiting.size} held while you point at the list`);
-    tell(words.join("; ") + ".");
+    tell(`Live since ${since}`, words.join("; ") + ".");
   }
 
   document.addEventListener("click", (event) => {
