@@ -8,20 +8,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from aiohttp import web
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from cdcd import __version__
 from cdcd.server.auth import VIEWERS, Role, roles
-from cdcd.server.console import fixes, words
-from cdcd.server.console.static import Static
+from cdcd.server.console import words
+from cdcd.server.console.templating import templates
 from cdcd.server.problems import Problem
 from cdcd.server.replies import Form, Reply, Stream
 from cdcd.server.routes import Call, Handler, Route
@@ -51,9 +47,9 @@ _NOBODY: Mapping[str, Any] = {"csrf": "", "role": "", "who": "", "operates": Fal
 class Pages:
     """Renders. `project` is named on every page."""
 
-    def __init__(self, project: str, static: Static) -> None:
+    def __init__(self, project: str) -> None:
         self._project = project
-        self._static = static
+        self._templates = templates()
         self.form = Form(self.problem)
 
     # Routes
@@ -61,35 +57,29 @@ class Pages:
     def seen(self, path: str, handler: Handler, *, promptly: bool = False) -> Route:
         """A page that everybody who may look sees, under `/console/`. `promptly`: one that asks the event store alone, and says after
         `PATIENCE` that it does not answer."""
-        return Route("GET", f"/console/{path}", _promptly(handler) if promptly else handler, VIEWERS, page=True, form=self.form)
+        answer = self._compiled(_promptly(handler) if promptly else handler)
+        return Route("GET", f"/console/{path}", answer, VIEWERS, page=True, form=self.form)
 
     def done(self, path: str, handler: Handler, who: frozenset[Role]) -> Route:
         """A form that is sent under `/console/`. One that changes nothing may be for VIEWERS."""
-        return Route("POST", f"/console/{path}", handler, who, body=True, page=True, form=self.form)
+        return Route("POST", f"/console/{path}", self._compiled(handler), who, body=True, page=True, form=self.form)
 
     def everybody(self, method: str, path: str, handler: Handler) -> Route:
         """A page for which nobody need have signed in. `path` is whole."""
         return Route(method, path, handler, open=True, body=method == "POST", page=True, form=self.form)
 
-    # Answers
+    def _compiled(self, handler: Handler) -> Handler:
+        async def answer(call: Call) -> Reply | Stream:
+            await self._templates.ready()
+            return await handler(call)
 
-    @cached_property
-    def _environment(self) -> Environment:
-        made = Environment(
-            loader=FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        for each in (words.exact, words.clock, words.span, words.number, words.rate, words.share, words.amount):
-            made.filters[each.__name__] = each
-        made.filters["stamp"] = words.stamp
-        made.filters.update(backticked=fixes.backticked, written=words.written, pretty=words.pretty, coloured=words.coloured)
-        made.filters["url"] = lambda text: quote(str(text), safe="")
-        made.globals.update(static=self._static.url, navigation=NAVIGATION, version=__version__, project=self._project)
-        return made
+        return answer
+
+    def begin(self) -> None:
+        """Somebody is about to come: what takes a while is begun."""
+        self._templates.begin()
+
+    # Answers
 
     def page(
         self, call: Call, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **names: Any
@@ -110,7 +100,8 @@ class Pages:
         def when(value: float | datetime | None, never: str = "never") -> Markup:
             return words.when(value, now, never=never)
 
-        return self._environment.get_template(template).render(**_who(call), now=now, when=when, **names).encode()
+        frame = {"navigation": NAVIGATION, "project": self._project, "now": now, "when": when}
+        return self._templates.render(template, **_who(call), **frame, **names)
 
     def problem(self, problem: Problem, request: web.BaseRequest) -> Reply:
         """An error as a page; for scripts as a sentence. Who is not signed in is led to where they can."""

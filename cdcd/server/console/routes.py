@@ -18,7 +18,7 @@ from cdcd.server.console import (
     trying,
 )
 from cdcd.server.console.pages import Pages, see
-from cdcd.server.console.static import Static
+from cdcd.server.console.templating import static_files
 from cdcd.server.events import Events
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Group
@@ -27,8 +27,7 @@ from cdcd.server.sessions import Sessions
 
 def routes(admin: Admin, sessions: Sessions, events: Events) -> Group:
     """The group."""
-    static = Static()
-    pages = Pages(admin.config.project, static)
+    pages = Pages(admin.config.project)
 
     async def home(_: Call) -> Reply:
         return see("/console/")
@@ -37,7 +36,7 @@ def routes(admin: Admin, sessions: Sessions, events: Events) -> Group:
     found = (
         pages.everybody("GET", "/", home),
         pages.everybody("GET", "/console", home),
-        pages.everybody("GET", "/console/static/{name}", static.serve),
+        pages.everybody("GET", "/console/static/{name}", static_files().serve),
         *signin.routes(pages, sessions),
         *overview.routes(pages, home_page),
         *sources.routes(pages, databases),

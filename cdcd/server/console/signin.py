@@ -23,6 +23,7 @@ class SigningIn:
 
     async def show(self, call: Call) -> Reply:
         """`GET /console/sign-in`."""
+        self._pages.begin()
         return self._page(call, next=inside(call.request.query.get("next", "")))
 
     async def sign_in(self, call: Call) -> Reply:

@@ -6,7 +6,6 @@ import pytest
 
 from cdcd.server.console import pages
 from cdcd.server.console.pages import Pages
-from cdcd.server.console.static import Static
 from cdcd.server.problems import Problem
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call
@@ -28,7 +27,7 @@ async def test_what_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
             await let_go.wait()
         raise ValueError("nobody hears this")
 
-    route = Pages("shop", Static()).seen("x", hangs, promptly=True)
+    route = Pages("shop").seen("x", hangs, promptly=True)
     with pytest.raises(Problem, match="the event store did not answer") as caught:
         await route.handler(CALL)
     assert caught.value.status == 503
@@ -44,7 +43,7 @@ async def test_what_answers_is_passed_on() -> None:
     async def refuses(_: Call) -> Reply:
         raise Problem(404, "nothing here")
 
-    made = Pages("shop", Static())
+    made = Pages("shop")
     reply = await made.seen("x", answers, promptly=True).handler(CALL)
     assert isinstance(reply, Reply)
     assert reply.content == b"x"

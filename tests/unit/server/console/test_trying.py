@@ -8,8 +8,7 @@ from cdcd.admin.editing import Draft
 from cdcd.admin.trying import Request, Trial
 from cdcd.event import Attempt, Event
 from cdcd.server.console import trying
-from cdcd.server.console.pages import Pages
-from cdcd.server.console.static import Static
+from cdcd.server.console.templating import templates
 from cdcd.server.console.trying import Tried
 from cdcd.server.problems import Problem
 from cdcd.triggers.conditions import Part
@@ -39,9 +38,8 @@ REQUEST = Request("POST", "https://x.example/?key=***", [("X-Key", "***"), ("Hos
 
 
 def rendered(*trials: Trial, operates: bool = True, **more: Any) -> str:
-    pages = Pages("p", Static())
-    template = pages._environment.get_template("trials.html")
-    return template.render(tried=Tried("/there", trials=trials, **more), operates=operates, csrf="the-token")
+    tried = Tried("/there", trials=trials, **more)
+    return templates().render("trials.html", tried=tried, operates=operates, csrf="the-token").decode()
 
 
 def test_a_condition_is_told_part_by_part() -> None:
