@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from cdcd.cli.doing import DONE, REFUSED, do, print_json
 from cdcd.cli.options import ConfigOption, JsonOption, TokenOption, UrlOption, Where
@@ -52,7 +53,7 @@ def list_(
                 moment(each["startedAt"]) if out.is_terminal else each["startedAt"],
                 each["action"],
                 shown_status(each["state"]) if out.is_terminal else each["state"],
-                f"{each['done']:,} of {each['total']:,}" if out.is_terminal else f"{each['done']}/{each['total']}",
+                _done(each) if out.is_terminal else f"{each['done']}/{each['total']}",
                 each["who"],
                 _words(each["filter"]),
             )
@@ -66,6 +67,12 @@ def list_(
         return DONE
 
     do(Where(config, url, token, as_json), main)
+
+
+def _done(one: Body) -> Text:
+    """How far it is; in red when something could not be done."""
+    text = Text(f"{one['done']:,} of {one['total']:,}")
+    return text.append(f", {one['failed']:,} failed", "red") if one["failed"] else text
 
 
 def show(

@@ -57,7 +57,7 @@ def list_(
             ]
             show_table(out, (), rows)
             return DONE
-        columns = ("trigger", "state", "on", "of", "to", "a second", "success", "p99", "waiting", "last error")
+        columns = ("trigger", "state", "waiting", "a second", "success", "p99", "on", "of", "to", "last error")
         show_table(
             out, columns, (_row(one) for one in shown), whole=("trigger", "state", "a second", "success", "p99", "waiting")
         )
@@ -70,13 +70,13 @@ def _row(one: Body) -> list[Cell]:
     return [
         one["name"],
         _state(one["state"]),
-        " ".join(one["types"]),
-        " ".join(one["what"]),
-        one["endpoint"],
+        f"{one['backlog']:,}" if one["backlog"] else "",
         f"{one['rate']:.1f}" if one["rate"] else "",
         "" if one["success"] is None else f"{one['success']:.1%}",
         _seconds(one["latency"]["p99"]),
-        f"{one['backlog']:,}" if one["backlog"] else "",
+        " ".join(one["types"]),
+        " ".join(one["what"]),
+        one["endpoint"],
         one["lastError"],
     ]
 
