@@ -1,10 +1,12 @@
 """The event log, retrying, cancelling and replaying many, and the operations that do it, in a browser, on a real daemon.
 
-One daemon and one browser walk through everything; each part begins on a page of its own.
+Each of the two walks has one daemon and one browser; each part begins on a page of its own.
 """
 
+import contextlib
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from playwright.async_api import Browser, expect
@@ -21,30 +23,40 @@ LATER = {"max": 5, "backoff": "fixed", "first": "1h", "jitter": 0}
 SPACE = "\u202f"
 
 
-async def test_the_event_log_in_a_browser(tmp_path: Path, database: Database) -> None:
+@contextlib.asynccontextmanager
+async def setting_out(directory: Path, database: Database) -> AsyncIterator[tuple[Browser, Client, Setting]]:
+    """A browser, and a daemon with three triggers: of one whose deliveries wait long after they have failed, and two others."""
     need_browser()
-    async with Endpoint() as endpoint, Endpoint() as elsewhere:
-        setting = Setting(tmp_path, database, endpoint)
-        await setting.ask(
-            "CREATE TABLE items (id int PRIMARY KEY, note text); CREATE TABLE others (id int PRIMARY KEY, note text)"
-        )
-        await setting.ask("CREATE TABLE slow (id int PRIMARY KEY)")
+    async with Endpoint() as endpoint:
+        setting = Setting(directory, database, endpoint)
+        for table in ("items", "others", "slow"):
+            await setting.ask(f"CREATE TABLE {table} (id int PRIMARY KEY, note text)")
         triggers = {
             "items": setting.trigger("/items", table="items"),
             "dead": setting.trigger("/dead", table="others"),
             "slow": setting.trigger("/slow", table="slow", retries=LATER),
         }
         async with api(setting, triggers) as client, browser() as chromium:
-            await look_at_nothing(chromium, client)
-            await failed(setting, MANY, trigger="dead", table="public.others")
-            await filter_and_page(chromium, client)
-            await look_as_a_viewer(chromium, client)
-            await look_around(chromium, client)
-            await retry_all(chromium, client, setting)
-            await cancel_what_waits(chromium, client, setting)
-            await replay_elsewhere(chromium, client, elsewhere)
-            await watch_live(chromium, client, setting)
-            await look_at_operations(chromium, client)
+            yield chromium, client, setting
+
+
+async def test_finding_deliveries_in_a_browser(tmp_path: Path, database: Database) -> None:
+    async with setting_out(tmp_path, database) as (chromium, client, setting):
+        await look_at_nothing(chromium, client)
+        await failed(setting, MANY, trigger="dead", table="public.others")
+        await filter_and_page(chromium, client)
+        await look_as_a_viewer(chromium, client)
+        await look_around(chromium, client)
+        await watch_live(chromium, client, setting)
+
+
+async def test_doing_something_to_many_in_a_browser(tmp_path: Path, database: Database) -> None:
+    async with setting_out(tmp_path, database) as (chromium, client, setting), Endpoint() as elsewhere:
+        await failed(setting, MANY, trigger="dead", table="public.others")
+        await retry_all(chromium, client, setting)
+        await cancel_what_waits(chromium, client, setting)
+        await replay_elsewhere(chromium, client, elsewhere)
+        await look_at_operations(chromium, client)
 
 
 def _token(client: Client, role: str = "operator") -> str:
@@ -172,7 +184,6 @@ async def look_around(chromium: Browser, client: Client) -> None:
                 await visit.page.locator("summary").click()
                 await visit.page.get_by_label("staged").check()
                 await visit.page.wait_for_url(re.compile("status=staged"))
-                await _fine(visit)
 
 
 async def retry_all(chromium: Browser, client: Client, setting: Setting) -> None:
@@ -211,7 +222,6 @@ async def retry_all(chromium: Browser, client: Client, setting: Setting) -> None
         await expect(standing).to_contain_text(re.compile(r"processed\s+(at least )?[1-9]"))
         await expect(standing).to_contain_text(re.compile(r"staged\s+0\s.*failed\s+0\s", re.DOTALL))
         assert len(set(setting.endpoint.ids("/dead"))) == MANY
-        await _fine(visit)
 
 
 async def cancel_what_waits(chromium: Browser, client: Client, setting: Setting) -> None:
