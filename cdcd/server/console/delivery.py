@@ -215,11 +215,11 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     one = DeliveryPages(pages, admin)
     return (
         pages.seen("deliveries", one.find),
-        pages.seen("deliveries/{id}", one.show),
-        pages.seen("deliveries/{id}/state", one.state),
-        pages.seen("deliveries/{id}/request", one.request),
-        pages.seen("deliveries/{id}/payload", one.payload),
-        pages.seen("deliveries/{id}/answers/{number}", one.answer),
+        pages.seen("deliveries/{id}", one.show, promptly=True),
+        pages.seen("deliveries/{id}/state", one.state, promptly=True),
+        pages.seen("deliveries/{id}/request", one.request, promptly=True),
+        pages.seen("deliveries/{id}/payload", one.payload, promptly=True),
+        pages.seen("deliveries/{id}/answers/{number}", one.answer, promptly=True),
         pages.done("deliveries/{id}/retry", one.retry, OPERATORS),
         pages.done("deliveries/{id}/cancel", one.cancel, OPERATORS),
         pages.done("deliveries/{id}/send", one.send, OPERATORS),

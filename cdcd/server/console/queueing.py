@@ -246,11 +246,11 @@ def routes(pages: Pages, admin: Admin, events: Events) -> tuple[Route, ...]:
     """Its routes."""
     queueing = QueueingPages(pages, admin, events)
     return (
-        pages.seen("queue", queueing.show),
+        pages.seen("queue", queueing.show, promptly=True),
         pages.done("queue", queueing.queue, OPERATORS),
         pages.done("queue/check", queueing.check, OPERATORS),
-        pages.seen("queue/became", queueing.became),
-        pages.seen("queue/later", queueing.later),
+        pages.seen("queue/became", queueing.became, promptly=True),
+        pages.seen("queue/later", queueing.later, promptly=True),
         pages.done("queue/cancel", queueing.cancel, OPERATORS),
         pages.done("queue/move", queueing.move, OPERATORS),
     )

@@ -91,7 +91,10 @@ class Schedules:
 def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     """Its routes."""
     schedules = Schedules(pages, admin)
-    return (pages.seen("schedules", schedules.show), pages.done("schedules/{trigger}/run", schedules.run, OPERATORS))
+    return (
+        pages.seen("schedules", schedules.show, promptly=True),
+        pages.done("schedules/{trigger}/run", schedules.run, OPERATORS),
+    )
 
 
 def soonest(schedules: Sequence[Scheduled]) -> Sequence[Scheduled]:

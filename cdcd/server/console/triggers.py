@@ -175,8 +175,8 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     found = TriggerPages(pages, admin)
     one = "triggers/{name}"
     return (
-        pages.seen("triggers", found.list),
-        pages.seen(one, found.show),
+        pages.seen("triggers", found.list, promptly=True),
+        pages.seen(one, found.show, promptly=True),
         pages.seen(f"{one}/definition", found.definition),
         pages.done(f"{one}/pause", found.pause, OPERATORS),
         pages.done(f"{one}/resume", found.resume, OPERATORS),

@@ -188,7 +188,7 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     """Its routes."""
     found = TryPages(pages, admin)
     return (
-        pages.seen("triggers/{name}/try", found.show),
+        pages.seen("triggers/{name}/try", found.show, promptly=True),
         pages.done("triggers/{name}/try", found.attempt, VIEWERS),
         pages.done("try-sample", found.sample, VIEWERS),
     )
