@@ -18,6 +18,7 @@ from cdcd.cli.filters import (
     WhereFilter,
     query_of,
     seconds,
+    tell_unknown,
     wanted,
 )
 from cdcd.cli.options import ConfigOption, JsonOption, TokenOption, UrlOption, Where, YesOption
@@ -84,6 +85,8 @@ def list_(
 
     async def main(reach: "Reach") -> int:
         found, after = await _pages(reach, query, limit, cursor)
+        if not found and after is None:
+            await tell_unknown(reach, trigger or ())
         if as_json:
             print_json({"deliveries": found, **({"next": after} if after else {})})
             return DONE

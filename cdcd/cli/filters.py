@@ -1,11 +1,16 @@
 """The options that select deliveries, the same for every command, and the filter of the API that they make."""
 
+import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cdcd.cli.options import trigger_names
+
+if TYPE_CHECKING:
+    from cdcd.cli.reach import Reach
 
 STATUSES = ("staged", "processed", "failed", "cancelled")
 _TYPES = (
@@ -91,6 +96,18 @@ def wanted(
 def query_of(members: dict[str, Any]) -> list[tuple[str, str]]:
     """The same as parameters of a query."""
     return [(name, each) for name, value in members.items() for each in (value if isinstance(value, list) else [value])]
+
+
+async def tell_unknown(reach: "Reach", triggers: Sequence[str]) -> None:
+    """Nothing was found: say on stderr which of these names no trigger has."""
+    from difflib import get_close_matches
+
+    known = [one["name"] for one in (await reach.triggers())["triggers"]] if triggers else []
+    for name in triggers:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            print(f"there is no trigger {name}{meant}", file=sys.stderr)
 
 
 def seconds(text: str, option: str) -> float:

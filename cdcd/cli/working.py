@@ -22,10 +22,14 @@ _DONE = {"retry": "tried again", "cancel": "cancelled", "replay": "replayed"}
 async def operate(reach: "Reach", order: Body, *, dry_run: bool, yes: bool, wait: bool, as_json: bool) -> int:
     """Do it to everything that the order's filter selects; the exit code."""
     if dry_run:
-        return _preview(await reach.operate({**order, "dryRun": True}), order["action"], as_json=as_json)
+        found = await reach.operate({**order, "dryRun": True})
+        if not found["count"]:
+            await _tell_unknown(reach, order)
+        return _preview(found, order["action"], as_json=as_json)
     if not yes:
         count = await reach.count(_query(order["filter"]))
         if not count["count"]:
+            await _tell_unknown(reach, order)
             return _nothing(as_json)
         words = counts(count["count"], count["exact"])
         to = f" to {order['to']}" if "to" in order else ""
@@ -47,6 +51,8 @@ async def follow(reach: "Reach", operation: Body, *, as_json: bool) -> int:
         if task is not None:
             task.uncancel()
         return await _left(reach, operation)
+    if not _dealt(operation):
+        await _tell_unknown(reach, operation)
     if as_json:
         print_json(operation)
     else:
@@ -133,6 +139,12 @@ def _nothing(as_json: bool) -> int:
     else:
         print("Nothing is selected.")
     return DONE
+
+
+async def _tell_unknown(reach: "Reach", order: Body) -> None:
+    from cdcd.cli.filters import tell_unknown
+
+    await tell_unknown(reach, order["filter"].get("trigger", ()))
 
 
 def _query(members: dict[str, Any]) -> list[tuple[str, str]]:

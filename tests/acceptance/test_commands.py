@@ -134,6 +134,9 @@ async def test_deliveries_are_tried_again_with_and_without_a_daemon(tmp_path: Pa
             assert tail.stdout is not None
             assert json.loads(await asyncio.wait_for(tail.stdout.readline(), 20))["status"] == "failed"
             endpoint.always(Answer())
+            for mistaken in (("list",), ("retry", "--dry-run"), ("cancel", "--dry-run")):
+                none = await commands.run("events", *mistaken, "--trigger", "order")
+                assert (none.code, "there is no trigger order; did you mean orders?" in none.err) == (0, True), mistaken
             asked = await commands.run("events", "retry", "--status", "failed")
             assert (asked.code, "Retry 30 deliveries?" in asked.err, "--yes" in asked.err) == (1, True, True)
             planned = await commands.json("events", "retry", "--key", "7", "--dry-run")
