@@ -205,8 +205,13 @@ def _beginning(status: int, kind: str, headers: Mapping[str, str] | None) -> byt
     cached = headers is not None and "Cache-Control" in headers
     head = _head(status, kind, int(time.time()), kept=cached)
     if headers:
-        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
+        head += "".join(f"{name}: {_on_one_line(value)}\r\n" for name, value in headers.items()).encode("ascii", "replace")
     return head
+
+
+def _on_one_line(value: str) -> str:
+    """A header's value, which ends nothing and begins nothing (RFC 9110, 5.5), wherever it comes from."""
+    return value if value.isprintable() else "".join(letter if letter.isprintable() else " " for letter in value)
 
 
 @lru_cache(maxsize=256)

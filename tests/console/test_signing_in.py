@@ -65,6 +65,7 @@ async def test_signing_in_by_plain_requests(tmp_path: Path, database: Database) 
             await nobody_sees_anything(client)
             await a_cookie_and_its_flags(client)
             await what_is_sent_from_elsewhere_is_refused(client)
+            await nothing_ends_a_header(client)
             await another_role(client)
             await who_guesses_is_slowed(client)  # at the end: nobody at this address comes in afterwards
 
@@ -162,6 +163,21 @@ async def what_is_sent_from_elsewhere_is_refused(client: Client) -> None:
     assert status == 303
     assert headers["Location"].startswith("/console/operations/")
     assert (await visitor.ask("POST", "/console/sign-in", {"token": "x"}, Sec_Fetch_Site="cross-site"))[0] == 403
+
+
+async def nothing_ends_a_header(client: Client) -> None:
+    """What a link says goes into an address, and is a part of that alone, whatever it is."""
+    visitor = Visitor(client)
+    await visitor.sign_in(made(client))
+    breaking = "x\r\nSet-Cookie: a=b\r\n\r\n<script>\0€"
+    encoded = "x%0D%0ASet-Cookie%3A+a%3Db%0D%0A%0D%0A%3Cscript%3E%00%E2%82%AC"
+    status, headers, text = await visitor.ask("GET", f"/console/events?status=&cursor={quote(breaking, safe='')}")
+    assert (status, headers["Location"], text) == (303, f"/console/events?cursor={encoded}", "")
+    assert "Set-Cookie" not in headers
+    status, headers, _ = await visitor.ask("GET", f"/console/events?cursor={quote(breaking, safe='')}", HX_Request="true")
+    assert (status, headers["HX-Push-Url"]) == (422, f"/console/events?cursor={encoded}")
+    status, headers, _ = await visitor.ask("POST", "/console/theme", {"theme": "dark"}, Referer=f"{client.url}/console/€")
+    assert (status, headers["Location"]) == (303, "/console/%E2%82%AC")
 
 
 async def another_role(client: Client) -> None:

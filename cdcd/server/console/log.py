@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 from uuid import UUID
 
 import orjson
@@ -67,7 +68,7 @@ class Log:
     async def show(self, call: Call) -> Reply:
         """`GET /console/events`."""
         wanted, shown = asked(call.request.query.items(), time.time()), Shown.of(call)
-        address = HERE + _joined(wanted.query, f"cursor={shown.cursor}" if shown.cursor else "")
+        address = HERE + _joined(wanted.query, urlencode({"cursor": shown.cursor}) if shown.cursor else "")
         if not is_partial(call.request) and not is_plain(call.request.query.items(), wanted) and not wanted.reasons:
             return see(address)
         found, problem = Page(()), None

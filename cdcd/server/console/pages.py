@@ -25,6 +25,7 @@ from cdcd.server.routes import Call, Handler, Route
 HTML = "text/html; charset=utf-8"
 THEME, SAID = "cdcd_theme", "cdcd_said"
 PATIENCE = 10.0  # seconds
+_IN_ADDRESSES = "%:/?#[]@!$&'()*+,;=~"  # what means something there (RFC 3986, 2.2), and what is encoded already
 HOME, SIGN_IN = "/console/", "/console/sign-in"
 NAVIGATION = (
     ("/console/", "Overview", "pulse"),
@@ -138,9 +139,9 @@ def _promptly(handler: Handler) -> Handler:
 
 
 def see(where: str, said: str = "", headers: Mapping[str, str] | None = None) -> Reply:
-    """Go there, and ask with GET; that page says `said`, once."""
+    """Go there, and ask with GET; that page says `said`, once. What an address cannot hold is encoded."""
     more = {"Set-Cookie": _say(said, 30)} if said else {}
-    return Reply(303, b"", HTML, {"Location": where, **more, **(headers or {})})
+    return Reply(303, b"", HTML, {"Location": quote(where, safe=_IN_ADDRESSES), **more, **(headers or {})})
 
 
 def _say(words: str, age: int) -> str:
