@@ -181,11 +181,13 @@ def event(data: bytes, name: str = "", identity: str = "", retry: int | None = N
 
 @dataclass(slots=True, frozen=True)
 class Form:
-    """How errors are told: `reply` makes the answer; `schema` and `kind` are what OpenAPI says of it."""
+    """How errors are told: `reply` makes the answer; `schema` and `kind` are what OpenAPI says of it. `page`: it is one of the console's,
+    also where there is no route."""
 
     reply: Callable[[Problem, web.BaseRequest], Reply]
     schema: str = "Problem"
     kind: str = TYPE
+    page: bool = False
 
 
 def problem_reply(problem: Problem, _: web.BaseRequest) -> Reply:

@@ -185,19 +185,22 @@ class Server:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         route: Route | None = None
+        page = False
         reply: Reply | Stream
         try:
             if (allowed := self._cors.preflight(request.method, request.headers)) is not None:
                 reply = Reply(200, b"{}", headers=allowed)
             else:
                 route, parameters = self._table.find(request.method, request.rel_url.raw_path)
+                page = route.page
                 reply = await self._routed(route, request, parameters)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is answered, and told when it is a mistake of ours
             form = self._table.form(request.rel_url.raw_path) if route is None else route.form
+            page = page or form.page
             reply = form.reply(_problem(error, route), request)
             if request.can_read_body and not request.content.is_eof():  # what is left of the body is not read
                 reply.close()
-        if route is not None and route.page:
+        if page:
             reply.add(PAGE_HEADERS)
         else:
             reply.add(self._cors.headers(request.headers))

@@ -51,7 +51,7 @@ class Pages:
     def __init__(self, project: str) -> None:
         self._project = project
         self._templates = templates()
-        self.form = Form(self.problem)
+        self.form = Form(self.problem, page=True)
 
     # Routes
 
