@@ -3,6 +3,7 @@
 The rule: a problem (RFC 9457) becomes `Declined`, with every reason; what cannot be reached becomes `Unreachable`. Nothing else is raised.
 """
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -104,10 +105,18 @@ class Network:
                 hint="it was renewed and the daemon still has the old one, or something else listens there",
             ) from error
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            why = str(error) or "no answer in time"
+            why = _why(error)
             raise Unreachable(
                 f"{self._url} cannot be reached: {why}", hint="is cdcd running there, and is the URL right?"
             ) from error
+
+
+def _why(error: Exception) -> str:
+    """In the system's words: aiohttp's have the address again, and more."""
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+    if number is not None and number > 0:
+        return os.strerror(number).lower()
+    return str(error) or "no answer in time"
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str]) -> Answer:

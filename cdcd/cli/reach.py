@@ -20,7 +20,7 @@ import aiohttp
 
 from cdcd.cli.asking import Declined, Network, Query, Unreachable, Way
 from cdcd.cli.options import Where, load_or_exit
-from cdcd.errors import PermanentError
+from cdcd.errors import PermanentError, StoreUnavailable
 
 if TYPE_CHECKING:
     from cdcd.config.model import Config, Secret, Server
@@ -158,15 +158,21 @@ async def reached(where: Where) -> AsyncIterator[Reach]:
                         error.hint = f"what listens at {url} has other secrets: another project's daemon, or one from before they changed"
                     raise
                 return
+        nobody = f"no daemon answers at {url}"
         advice = f"cdcd runs, and its API at {url} does not answer: look at its log, or stop it"
     else:
+        nobody = "the configuration has no `server`, so a daemon was not asked"
         advice = "let the daemon that runs be asked: give it `server: {listen: 127.0.0.1:4122}` and restart it; or stop it"
     from cdcd.cli.inside import Inside  # it takes long to import, and where a daemon answers nobody needs it
 
-    async with Inside(load_or_exit(where.config), user(), advice).opened() as inside:
-        if sys.stderr.isatty() and not where.quiet:
-            print("(no daemon answers: asking the event store itself)", file=sys.stderr)
-        yield Reach(inside)
+    try:
+        async with Inside(load_or_exit(where.config), user(), advice).opened() as inside:
+            if sys.stderr.isatty() and not where.quiet:
+                print("(no daemon answers: asking the event store itself)", file=sys.stderr)
+            yield Reach(inside)
+    except StoreUnavailable as error:
+        error.hint = error.hint or f"start the server of the event store, and cdcd ({nobody})"
+        raise
 
 
 async def _answers(network: Network) -> bool:
