@@ -95,6 +95,10 @@ class Tokens:
         """Seconds that a token is good for from now on, None for ever."""
         return max(0.0, claims["exp"] + LEEWAY - self._clock.now()) if "exp" in claims else None
 
+    def takes_all_of(self, others: "Tokens") -> bool:
+        """Whether every token that is good for them is good for these."""
+        return self._audience == others._audience and others._keys.items() <= self._keys.items()
+
     def _check_times(self, claims: Claims) -> None:
         now = self._clock.now()
         if "exp" in claims and claims["exp"] <= now - LEEWAY:

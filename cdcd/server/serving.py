@@ -111,9 +111,14 @@ class Server:
 
     def take_over(self, rules: Rules) -> None:
         """Requests that come from now on are answered by the configuration in force, and events are judged by `rules`. Where it listens
-        does not change."""
-        if self._remake is not None:
-            self._handle_by(self._remake(rules))
+        does not change. Who follows something asks again where a secret is gone: theirs may be the token that it took back."""
+        if self._remake is None:
+            return
+        before = self._tokens
+        self._handle_by(self._remake(rules))
+        if not self._tokens.takes_all_of(before):
+            for stream in tuple(self._streams):
+                stream.end()
 
     # Life
 

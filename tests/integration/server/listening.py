@@ -31,11 +31,16 @@ def sessions(address: Address = ADDRESS, tokens: Tokens | None = None) -> Sessio
 
 
 @asynccontextmanager
-async def serving(groups: Sequence[Group], address: Address = ADDRESS, tokens: Tokens | None = None) -> AsyncIterator[Server]:
-    """The real server of the project `shop` with the key `KEY`; its `address` has the port."""
+async def serving(
+    groups: Sequence[Group], address: Address = ADDRESS, tokens: Tokens | None = None, then: Tokens | None = None
+) -> AsyncIterator[Server]:
+    """The real server of the project `shop` with the key `KEY`; its `address` has the port. `then`: what a reload brings."""
     tokens, closing = tokens or Tokens((KEY,), "shop", SystemClock()), cast(Any, Closing())
-    handling = Handling(replace(address), Table.of(groups), tokens, sessions(address, tokens), NOTHING, 1024 * 1024)
-    server = Server(handling, closing, closing, closing)
+
+    def handling(tokens: Tokens) -> Handling:
+        return Handling(replace(address), Table.of(groups), tokens, sessions(address, tokens), NOTHING, 1024 * 1024)
+
+    server = Server(handling(tokens), closing, closing, closing, remake=lambda _: handling(then or tokens))
     await server.start()
     try:
         yield server

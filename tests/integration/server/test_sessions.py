@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from cdcd.clock import SystemClock
+from cdcd.config.model import Secret
 from cdcd.errors import ConfigError
 from cdcd.server.auth import LEEWAY, OPERATORS, VIEWERS, Tokens, make_token
 from cdcd.server.brake import BURST
@@ -22,7 +23,7 @@ from cdcd.server.routes import Call, Group, Route
 from cdcd.server.serving import MOST_STREAMS
 from tests.integration.delivery.certificates import Authority
 from tests.integration.server.listening import ADDRESS, serving, sessions
-from tests.unit.server.every import KEY
+from tests.unit.server.every import KEY, NOTHING
 
 PAGE = "text/html; charset=utf-8"
 MINE = {"Sec-Fetch-Site": "same-origin"}
@@ -260,6 +261,35 @@ async def test_streams_are_bounded() -> None:
             assert "Retry-After" in answer.headers
         for answer in answers:
             answer.close()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_reload_without_a_secret_ends_what_goes_on(kept: bool) -> None:
+    """Who has a token that is good no more hears nothing further; with one more secret nobody is cut off."""
+    more = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        await more.wait()
+        yield b"two"
+
+    async def stream(_: Call) -> Stream:
+        return Stream(parts())
+
+    group = Group((Route("GET", "/v1/stream", stream, VIEWERS),))
+    other = Secret(b"o" * 32, "other")
+    then = Tokens((other, KEY) if kept else (other,), "shop", SystemClock())
+    headers = {"Authorization": f"Bearer {signed()}"}
+    async with (
+        serving([group], then=then) as server,
+        aiohttp.ClientSession(headers=headers) as client,
+        client.get(f"{server.address.url}/v1/stream") as answer,
+    ):
+        assert await answer.content.readexactly(3) == b"one"
+        server.take_over(NOTHING)
+        if kept:
+            more.set()
+        assert await asyncio.wait_for(answer.read(), 5) == (b"two" if kept else b"")
 
 
 async def test_https_and_a_certificate_that_is_renewed(tmp_path: Path) -> None:
