@@ -12,6 +12,7 @@ from cdcd.config.templates import escaped
 from cdcd.imports import kriti, secrecy, transforms
 from cdcd.imports.document import Node
 from cdcd.imports.found import Draft, Found, duration, source_name, table, trigger_name
+from cdcd.replication import quoting
 
 _EVENT = (
     "name", "definition", "webhook", "webhook_from_env", "headers", "retry_conf", "request_transform", "response_transform",
@@ -55,7 +56,7 @@ def _source(found: Found, source: Node, rename: Callable[[str], str]) -> None:
     found.databases[database] = {"url": _database_url(found, source, database)}
     for each in tables:
         where = each.get("table")
-        qualified = table(where.get("schema").text or "public", where.get("name").text or where.text)
+        qualified = (where.get("schema").text or "public", where.get("name").text or where.text)
         for trigger in each.get("event_triggers").items:
             _event(found, trigger, database, qualified)
 
@@ -69,7 +70,7 @@ def _database_url(found: Found, source: Node, database: str) -> str:
     return found.from_environment(f"{database.upper()}_URL", url.place or source.place)
 
 
-def _event(found: Found, node: Node, database: str, qualified: str) -> None:
+def _event(found: Found, node: Node, database: str, qualified: tuple[str, str]) -> None:
     name = trigger_name(node.get("name").text)
     found.leftovers(node, _EVENT, name)
     definition = node.get("definition")
@@ -82,12 +83,12 @@ def _event(found: Found, node: Node, database: str, qualified: str) -> None:
             definition.place, name, "definition: it fires on no operation", "it was left out; make a custom event of it"
         )
         return
-    options: dict[str, Any] = {"type": types if len(types) > 1 else types[0], "database": database, "table": qualified}
+    options: dict[str, Any] = {"type": types if len(types) > 1 else types[0], "database": database, "table": table(*qualified)}
     columns = definition.at("update", "columns")
     if columns.items:
         options["columns"] = [each.text for each in columns.items]
         what = "definition.update.columns: what changed is known only with REPLICA IDENTITY FULL; else every update fires"
-        found.remark(columns.place, name, what, f"ALTER TABLE {qualified} REPLICA IDENTITY FULL")
+        found.remark(columns.place, name, what, f"ALTER TABLE {quoting.table(*qualified)} REPLICA IDENTITY FULL")
     for operation, _ in _OPERATIONS:
         if definition.get(operation).value is None:
             continue
@@ -112,7 +113,7 @@ def _event(found: Found, node: Node, database: str, qualified: str) -> None:
             found.remark(node.get(part).place, name, f"{part} has no equal", instead)
     if options.get("format") == "hasura" and ("DB_UPDATE" in types or "DB_DELETE" in types):
         what = "event.data.old is whole only where the table has REPLICA IDENTITY FULL"
-        found.remark(node.place, name, what, f"ALTER TABLE {qualified} REPLICA IDENTITY FULL")
+        found.remark(node.place, name, what, f"ALTER TABLE {quoting.table(*qualified)} REPLICA IDENTITY FULL")
     found.add(Draft(name, node.place, options, node.get("comment").text))
 
 

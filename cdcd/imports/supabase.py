@@ -12,7 +12,7 @@ from typing import Any
 from cdcd.imports import secrecy, sql
 from cdcd.imports.found import Draft, Found, duration, table, trigger_name
 from cdcd.imports.templates import NoEqual
-from cdcd.replication.quoting import identifier
+from cdcd.replication import quoting
 
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE, _INSTEAD = 1, 2, 4, 8, 16, 32, 64
 """`pg_trigger.tgtype` (PostgreSQL, catalog/pg_trigger.h)."""
@@ -96,7 +96,9 @@ class _Translator:
             options["columns"] = list(trigger.columns)
             self._tell(
                 "UPDATE OF fires when a column is set, `columns` when it changed",
-                "" if trigger.full else f"what changed is known only with ALTER TABLE {options['table']} REPLICA IDENTITY FULL",
+                ""
+                if trigger.full
+                else f"what changed is known only with ALTER TABLE {quoting.table(trigger.schema, trigger.table)} REPLICA IDENTITY FULL",
             )
         self._when(types, options)
         self._webhook(call, options)
@@ -114,7 +116,7 @@ class _Translator:
         if not trigger.enabled:
             options["enabled"] = False
             self._tell("it is disabled in the database", "set `enabled` when it is wanted")
-        drop = f"DROP TRIGGER {identifier(trigger.name)} ON {options['table']};"
+        drop = f"DROP TRIGGER {quoting.identifier(trigger.name)} ON {quoting.table(trigger.schema, trigger.table)};"
         self._tell("as long as it is in the database, both send", f"when cdcd runs: {drop}")
         self._found.add(Draft(self._name, trigger.place, options))
 
@@ -216,7 +218,7 @@ class _Translator:
         if used:
             self._tell(
                 f"`{'` and `'.join(used)}` ask for the old row, of which only the key is sent as the table is",
-                f"ALTER TABLE {options['table']} REPLICA IDENTITY FULL;",
+                f"ALTER TABLE {quoting.table(self._trigger.schema, self._trigger.table)} REPLICA IDENTITY FULL;",
             )
 
 

@@ -88,7 +88,7 @@ def test_supabase(database: Database, tmp_path: Path, monkeypatch: pytest.Monkey
         assert line in text
     assert "trigger more on public.orders: more: its function public.notify_more does more than send a request" in result.err
     assert "OFF trigger shouted on public.orders" in result.err
-    assert 'when cdcd runs: DROP TRIGGER "order hook" ON public.orders;' in result.err
+    assert 'when cdcd runs: DROP TRIGGER "order hook" ON "public"."orders";' in result.err
     assert "touched" not in text
     assert "The main file" not in text  # which has its database already
     for name in ("ORDER_HOOK_AUTHORIZATION", "INDEXED_AUTHORIZATION", "ODD_TABLE_FETCHED_APIKEY"):

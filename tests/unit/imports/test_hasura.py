@@ -92,6 +92,7 @@ def test_cron_triggers_become_schedules(found: Found, tmp_path: Path) -> None:
         ("user_by_hand", "public_users.yaml", "fires on no operation"),
         ("invoices", "Sales_Invoices.yaml", "response_transform"),
         ("invoices", "Sales_Invoices.yaml", "surprise is not known"),
+        ("invoices", "Sales_Invoices.yaml", 'ALTER TABLE "Sales Dept"."Invoices" REPLICA'),
         ("stock_changed", "databases.yaml", "mssql"),
     ],
 )
