@@ -2,7 +2,7 @@
 
     python -m tests.console.screenshots [--into docs/screenshots]
 
-Takes two minutes, of which most is waiting until there is something to see on the charts.
+Takes four minutes, of which most is waiting until there is something to see on the charts.
 """
 
 import argparse
@@ -16,10 +16,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from playwright.async_api import ViewportSize
+
 from tests.browser import PHONE, Visit, browser, visiting
 
-LIVES = 100.0  # seconds before the first picture: the charts show five minutes
+LIVES = 200.0  # seconds before the first picture: the charts show five minutes
 RATE = 60
+WINDOW: ViewportSize = {"width": 1280, "height": 980}
 
 
 async def take(address: str, into: Path) -> None:
@@ -27,8 +30,8 @@ async def take(address: str, into: Path) -> None:
     parts = urlsplit(address)
     url, token = f"{parts.scheme}://{parts.netloc}", parts.fragment.removeprefix("token=")
     async with browser() as chromium:
-        async with visiting(chromium, url, token, scale=1.5) as visit:
-            await visit.go("/console/")  # its charts gather while the others are taken
+        async with visiting(chromium, url, token, scale=1.5, size=WINDOW) as visit:
+            await visit.go("/console/")
             await visit.page.wait_for_timeout(LIVES * 1000)
             await _shot(visit, into / "overview.png")
             await visit.go("/console/events?status=failed&status=processed")
@@ -40,8 +43,10 @@ async def take(address: str, into: Path) -> None:
             await visit.go("/console/triggers")
             await _shot(visit, into / "triggers.png")
             await visit.go("/console/triggers/search-index/try")
+            await visit.page.get_by_role("button", name="Try it", exact=True).click()
+            await visit.page.get_by_text("It would fire").first.wait_for()
             await _shot(visit, into / "try.png")
-        async with visiting(chromium, url, token, scale=1.5, dark=True) as visit:
+        async with visiting(chromium, url, token, scale=1.5, size=WINDOW, dark=True) as visit:
             await visit.go("/console/")
             await visit.page.wait_for_timeout(5000)
             await _shot(visit, into / "overview-dark.png")
@@ -65,12 +70,13 @@ async def demo(folder: Path) -> AsyncIterator[str]:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    address = ""
+    address, ready = "", 0
     try:
         async for line in process.stdout:
             if found := re.search(rb"^the console: +(\S+)", line):
                 address = found[1].decode()
-            if b"cdcd is ready" in line:
+            ready += b"cdcd is ready" in line
+            if ready == 2:  # it kills its daemon once, at the beginning
                 break
         reading = asyncio.create_task(process.stdout.read())
         yield address
