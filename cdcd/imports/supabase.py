@@ -94,11 +94,10 @@ class _Translator:
         }
         if trigger.columns and "DB_UPDATE" in types:
             options["columns"] = list(trigger.columns)
+            full = f"ALTER TABLE {quoting.table(trigger.schema, trigger.table)} REPLICA IDENTITY FULL"
             self._tell(
                 "UPDATE OF fires when a column is set, `columns` when it changed",
-                ""
-                if trigger.full
-                else f"what changed is known only with ALTER TABLE {quoting.table(trigger.schema, trigger.table)} REPLICA IDENTITY FULL",
+                "" if trigger.full else f"what changed is known only with {full}",
             )
         self._when(types, options)
         self._webhook(call, options)
