@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from cdcd.admin.overview import Overview
 from cdcd.admin.snapshot import Durations, Rates, TriggerState
+from cdcd.config.masking import shown_url
 from cdcd.config.model import Config, TriggerConfig
 from cdcd.store.operations import Paused
 from cdcd.store.pending import Backlog
@@ -37,6 +38,11 @@ class Listed:
     numbers: TriggerState
     backlog: int
     paused_since: float | None = None
+
+    @property
+    def url(self) -> str:
+        """Its webhook's URL as it may be shown; "" when it is gone."""
+        return "" if self.config is None else shown_url(self.config.webhook.url, self.config.put_in)
 
     @property
     def success(self) -> float | None:

@@ -7,20 +7,23 @@ What is put in by `${env:NAME}` and its like does not stand in the file, so a va
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import yaml
 
 from cdcd.config.document import CoreLoader
 from cdcd.config.splicing import Unspliceable
-from cdcd.config.templates import pieces
+from cdcd.config.templates import escaped, pieces
 
 MASK = "***"
 _PART = 8  # characters: a shorter word says nothing
 _KEY = re.compile(
     r"(?=[A-Za-z0-9]*[0-9])(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{16,}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 )
+_ORIGIN = re.compile(r"[^/?#]*://[^/?#]*")
 _QUERY = re.compile(r"(?<==)(?:[^&#$]|\$(?!\{))+")
 
 
@@ -68,14 +71,30 @@ def restored(definition: str, file: str, name: str) -> str:
     return definition
 
 
-def shown_url(url: str) -> str:
-    """A URL without the longer values of its query that are written out, and without what looks like a key in its path."""
+def shown_url(url: str, put_in: Iterable[str] = ()) -> str:
+    """A URL without the longer values of its query that are written out, and without what looks like a key in its path. Of one in which
+    `${env:NAME}` and its like are put in already, `put_in` are the texts that they gave: none of them is shown, but for the origin."""
+    url = _blotted(url, put_in)
     head, mark, query = url.partition("?")
     scheme, slashes, rest = head.partition("://")
     origin, slash, path = rest.partition("/")
     segments = [MASK if "${" not in segment and _KEY.search(segment) else segment for segment in path.split("/")]
     head = scheme + slashes + origin + slash + "/".join(segments)
     return head + mark + _QUERY.sub(lambda found: MASK if len(found[0]) >= _PART else found[0], query)
+
+
+def _blotted(url: str, put_in: Iterable[str]) -> str:
+    """The URL with `***` for every run of these texts behind its origin."""
+    origin = _ORIGIN.match(url)
+    path = min(origin.end() + 1, len(url)) if origin is not None else 0
+    hidden = bytearray(len(url))
+    for text in {escaped(each) for each in put_in} - {""}:
+        at = url.find(text)
+        while at >= 0:
+            hidden[at : at + len(text)] = b"\1" * len(text)
+            at = url.find(text, at + 1)
+    runs = groupby(zip(url[path:], hidden[path:], strict=True), itemgetter(1))
+    return url[:path] + "".join(MASK if mark else "".join(letter for letter, _ in run) for mark, run in runs)
 
 
 def shown_header(value: str) -> str:

@@ -52,7 +52,8 @@ def _write(directory: Path, setting: Setting) -> None:
         "webhook": {"url": setting.endpoint.url("/orders"), "headers": {"X-Key": SECRET_OF_THE_SHOP}},
     }
     waiting = trigger(setting, "WAITING", path="/waiting")
-    off = trigger(setting, "OFF", path="/off", enabled=False)
+    (directory / "triggers" / "way-in").write_text(f"{SECRET_OF_THE_SHOP}\n")
+    off = trigger(setting, "OFF", path="/off/${file:way-in}/in", enabled=False)
     for name, definition in (("orders", orders), ("waiting", waiting), ("off", off)):
         lines = "".join(f"    {option}: {json.dumps(value)}\n" for option, value in definition.items())
         (directory / "triggers" / f"{name}.yaml").write_text(f"triggers:\n  # kept as it is\n  {name}:\n{lines}")
@@ -253,6 +254,11 @@ async def look_as_a_viewer(chromium: Browser, client: Client) -> None:
         await expect(page.get_by_label("Definition as YAML")).to_be_visible()
         assert [await each.inner_text() for each in await page.locator("main form button").all()] == []
         await expect(page.get_by_role("button", name="Clone")).to_have_count(0)
+        await visit.go("/console/triggers/off")
+        await expect(page.get_by_label("Definition as YAML")).to_contain_text("${file:way-in}")
+        await expect(page.locator("main")).to_contain_text("/off/***/in")
+        assert SECRET_OF_THE_SHOP not in await page.content()
+        await visit.go("/console/triggers/orders")
         await page.get_by_role("button", name="Try it").click()
         await expect(page.get_by_text("rows as they are")).to_have_count(0)
         await _button(page, "Try it")

@@ -98,7 +98,6 @@ class TriggerPages:
             trigger=listed,
             states=STATES,
             wants=[] if listed.config is None else wants(listed.config),
-            url="" if listed.config is None else shown_url(listed.config.webhook.url),
             endpoint=endpoint,
             neighbours=neighbours[:MOST_NEIGHBOURS],
             more_neighbours=len(neighbours) - MOST_NEIGHBOURS,

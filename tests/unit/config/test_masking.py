@@ -83,6 +83,24 @@ def test_nothing_is_kept_that_is_not_there(text: str, name: str) -> None:
         restored(text, FILE, name)
 
 
+@pytest.mark.parametrize(
+    ("url", "put_in", "shown"),
+    [
+        ("https://x.example/in/s3cret-path/b?k=abc", ["s3cret-path", "abc"], "https://x.example/in/***/b?k=***"),
+        ("https://x.example/a", ["https://x.example/a"], "https://x.example/***"),
+        ("https://x.example:8000/hook/${ new.id }", ["x.example", "8000"], "https://x.example:8000/hook/${ new.id }"),
+        ("https://x.example/onetwo", ["one", "two"], "https://x.example/***"),
+        ("https://x.example/aXaXa", ["aXa", ""], "https://x.example/***"),
+        ("https://x.example/$${a}/b", ["${a}"], "https://x.example/***/b"),
+        ("https://x.example", ["x"], "https://x.example"),
+        ("https://x.example?k=abc", ["abc"], "https://x.example?k=***"),
+        ("https://x.example/a", ["none of it"], "https://x.example/a"),
+    ],
+)
+def test_a_url_shows_nothing_that_was_put_in(url: str, put_in: list[str], shown: str) -> None:
+    assert shown_url(url, put_in) == shown
+
+
 def test_a_url_shows_no_longer_values() -> None:
     assert shown_url("https://x/y?a=short&b=loooooong#f") == "https://x/y?a=short&b=***#f"
     for url in (
