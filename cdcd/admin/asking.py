@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cdcd.admin.deliveries import Filter, Unfit, check
+from cdcd.config import masking
 from cdcd.config.checks import url_problem
 from cdcd.event import Status
 
@@ -79,9 +80,9 @@ def check_url(url: str) -> None:
 
 
 def shown_url(url: str) -> str:
-    """A URL as it may be shown and logged: a query may hold a key."""
+    """A URL as it may be shown, logged and stored: a query may hold a key, and so may a path."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" + ("?…" if parts.query else "")
+    return masking.shown_url(f"{parts.scheme}://{parts.netloc}{parts.path}") + ("?…" if parts.query else "")
 
 
 def plain_filter(wanted: Filter) -> dict[str, Any]:

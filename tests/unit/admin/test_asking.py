@@ -78,6 +78,10 @@ def test_urls() -> None:
             check_url(wrong)
     assert shown_url("https://a.example:1/x?token=secret") == "https://a.example:1/x?…"
     assert shown_url("https://a.example/x") == "https://a.example/x"
+    assert (
+        shown_url("https://hooks.example.com/services/T01ABC/x1Y2z3A4b5C6d7E8f9G0h1I2")
+        == "https://hooks.example.com/services/T01ABC/***"
+    )
 
 
 @given(
