@@ -192,7 +192,7 @@ class DeliveryPages:
 
     def _rest(self, found: Explanation) -> dict[str, Any]:
         detail = found.detail
-        text = None if detail.data is None else detail.data.decode(errors="replace")
+        text = None if detail.data is None else words.beginning(detail.data)
         extensions = {name: value for name, value in detail.delivery.extensions.items() if name not in _TOLD_APART}
         return {
             "text": text,

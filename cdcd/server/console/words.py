@@ -10,9 +10,10 @@ from markupsafe import Markup, escape
 
 from cdcd.upkeep.words import size
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (14 * 86400, 86400, "d"))
 LONGEST_SHOWN = 256 * 1024  # characters of data that a page shows; the rest is a click away
-MOST_LINES = 20_000  # into which data is put: more would take the time of others
+MOST_LINES = 10_000  # into which data is put: more would take the time of others
 DEEPEST = 20  # levels of data that are indented: what is further within stands on one line
 
 
@@ -121,22 +122,19 @@ def written(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def backticked(text: str) -> Markup:
-    """A sentence in which what stands between backticks is code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:  # one of them has no partner
-        return escape(text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+def beginning(data: bytes) -> str:
+    """Data as text, as much of it as is shown, and more than that where there is more."""
+    return data[: 4 * LONGEST_SHOWN + 4].decode(errors="replace")
 
 
 def pretty(text: str | bytes | None) -> str:
     """JSON with one member a line, numbers as they were written; anything else as it is."""
     if text is None:
         return ""
-    words = text.decode(errors="replace") if isinstance(text, bytes) else text
+    words = beginning(text) if isinstance(text, bytes) else text
     if len(words) > LONGEST_SHOWN:
         return words[:LONGEST_SHOWN] + "\n…"
-    if words.count(",") > MOST_LINES:
+    if sum(map(words.count, ",[{")) > MOST_LINES:
         return words
     try:
         return _indented(json.loads(words, parse_float=_Literal, parse_int=_Whole))
@@ -177,7 +175,7 @@ def _indented(value: object, depth: int = 0) -> str:
         return _flat(value)
     pad = "  " * (depth + 1)
     if isinstance(value, dict) and value:
-        inner = ",\n".join(f"{pad}{json.dumps(k, ensure_ascii=False)}: {_indented(v, depth + 1)}" for k, v in value.items())
+        inner = ",\n".join(f"{pad}{_quoted(k)}: {_indented(v, depth + 1)}" for k, v in value.items())
         return "{\n" + inner + "\n" + "  " * depth + "}"
     if isinstance(value, list) and value:
         inner = ",\n".join(f"{pad}{_indented(each, depth + 1)}" for each in value)
@@ -188,12 +186,12 @@ def _indented(value: object, depth: int = 0) -> str:
 def _flat(value: object) -> str:
     """On one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {_flat(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(k)}: {_flat(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flat, value)) + "]"
     if isinstance(value, _Literal | _Whole):
         return value.text
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)
 
 
 def coloured(text: str | bytes | None) -> Markup:

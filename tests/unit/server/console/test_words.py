@@ -35,3 +35,18 @@ def test_nothing_grows_without_bound() -> None:
         json.dumps(["<" * 1000] * 400),
     ):
         assert len(words.coloured(text)) < 6 * words.LONGEST_SHOWN
+
+
+@pytest.mark.parametrize("member", ["1", "{}", "[[[[[[[[1]]]]]]]]", '{"a":{"b":1}}'])
+def test_what_has_very_many_parts_is_not_taken_apart(member: str) -> None:
+    """Each of them takes a moment, in which nothing is delivered."""
+    many = f"[{','.join([member] * words.MOST_LINES)},1]"
+    assert words.pretty(many) == many
+    assert "\n" in words.pretty(f"[{','.join([member] * 1000)}]")
+
+
+def test_of_large_data_only_the_beginning_is_read() -> None:
+    data = "€".encode() * (2 * words.LONGEST_SHOWN)
+    assert words.pretty(data) == "€" * words.LONGEST_SHOWN + "\n…"
+    assert words.LONGEST_SHOWN < len(words.beginning(data)) < len(data)
+    assert words.beginning(b'"\xff"') == '"\ufffd"'
