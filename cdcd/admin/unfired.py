@@ -180,7 +180,10 @@ def _given(asked: Asked, scene: Scene, kind: str) -> Facts:
             data["changed"] = [column for column in row if row[column] != old.get(column)]
     key = asked.key or ""
     subject = f"{'.'.join(scene.table)}/{key}" if key else ".".join(scene.table)
-    event = Event(kind, scene.source, subject, key, 0, orjson.dumps(data))
+    try:
+        event = Event(kind, scene.source, subject, key, 0, orjson.dumps(data))
+    except TypeError:
+        raise Unfit("the row is nested too deeply") from None
     return remembered(Delivery("", "", event, None), Kind.DATABASE)[0]
 
 

@@ -54,12 +54,12 @@ def filled(
         source, type_, data = last
     if type_ not in types:
         types = (*types, type_)
-    sample = _bare(trigger, data) if data else _made_up(trigger, type_, used, when)
+    sample = _bare(trigger, data) if data else ""
+    if not sample:
+        source, sample = "", pretty(orjson.dumps(_made_up(trigger, type_, used, when)))
     tables = tuple(each for each in trigger.tables if PLAIN_TABLE.fullmatch(each))
     rows = trigger.kind is Kind.DATABASE and bool(trigger.types & {"DB_INSERT", "DB_UPDATE", "DB_DELETE"})
-    return Filled(
-        type_, pretty(orjson.dumps(sample)), types, tables, rows, "delivery" if delivery else "sample", delivery, source
-    )
+    return Filled(type_, sample, types, tables, rows, "delivery" if delivery else "sample", delivery, source)
 
 
 def reshaped(type_: str, data: object) -> object:
@@ -80,9 +80,23 @@ def reshaped(type_: str, data: object) -> object:
     return {"doc": row, "before": old if old is not None else row, **others} if type_ == "DB_UPDATE" else others
 
 
-def _bare(trigger: TriggerConfig, data: bytes) -> object:
-    """The data of an event, without what is put in again."""
-    found = orjson.loads(data)
+def rewritten(type_: str, text: str) -> str:
+    """`reshaped` of a text; one that is no JSON, or nested too deeply, stays as it is."""
+    try:
+        return pretty(orjson.dumps(reshaped(type_, orjson.loads(text))))
+    except (ValueError, TypeError):
+        return text
+
+
+def _bare(trigger: TriggerConfig, data: bytes) -> str:
+    """The data of an event, without what is put in again; "" for data that is nested more deeply than it can be written again."""
+    try:
+        return pretty(orjson.dumps(_without(trigger, orjson.loads(data))))
+    except (ValueError, TypeError):
+        return ""
+
+
+def _without(trigger: TriggerConfig, found: object) -> object:
     if not isinstance(found, dict):
         return found
     if trigger.kind is Kind.DATABASE:

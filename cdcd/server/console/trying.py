@@ -19,10 +19,10 @@ from cdcd.admin.trying import Trial
 from cdcd.errors import StoreUnavailable
 from cdcd.server.auth import VIEWERS, Claims
 from cdcd.server.console.pages import HTML, Pages, is_partial
-from cdcd.server.console.prefilling import filled, reshaped
+from cdcd.server.console.prefilling import filled, rewritten
 from cdcd.server.console.signin import fields
 from cdcd.server.console.triggers import newest
-from cdcd.server.console.words import pretty
+from cdcd.server.console.words import LONGEST_SHOWN
 from cdcd.server.problems import Problem, Reason
 from cdcd.server.replies import Reply
 from cdcd.server.routes import Call, Route
@@ -65,10 +65,12 @@ class Tried:
         return "The event log has no event of its types yet. Make one up instead."
 
     def fields(self, trial: Trial) -> list[tuple[str, str]]:
-        """The hidden fields of the form that really sends what was tried."""
+        """The hidden fields of the form that really sends what was tried; none for an event that is too large for a form."""
         if trial.delivery:
             return [("try-on", DELIVERY), ("try-delivery", trial.delivery), ("try-send", "1")]
         event = trial.event
+        if len(event.data) > LONGEST_SHOWN:
+            return []
         made = {"type": event.type, "data": event.data.decode(errors="replace"), "source": event.source}
         made |= {"subject": event.subject, "key": event.key, "time": time_of(event.time) or ""}
         return [("try-on", SAMPLE), *((f"try-{name}", value) for name, value in made.items()), ("try-send", "1")]
@@ -91,8 +93,7 @@ async def tried_by(
 
 
 def part(pages: Pages, call: Call, found: Tried) -> Reply:
-    """For htmx: what goes into `<section id="tried">`."""
-    assert is_partial(call.request)
+    """What goes into `<section id="tried">`."""
     body = pages.part(call, "trials.html", tried=found)
     return Reply(200 if found.problem is None else 422, body, HTML)
 
@@ -155,9 +156,7 @@ class TryPages:
     async def sample(self, call: Call) -> Reply:
         """`POST /console/try-sample`: the made-up event with another type; what is no JSON stays as it is."""
         form = fields(call.body)
-        text = form.get("try-data", "")
-        with suppress(orjson.JSONDecodeError):
-            text = pretty(orjson.dumps(reshaped(form.get("try-type", ""), orjson.loads(text))))
+        text = rewritten(form.get("try-type", ""), form.get("try-data", ""))
         return Reply(200, self._pages.part(call, "try-data.html", text=text), HTML)
 
     async def _page(

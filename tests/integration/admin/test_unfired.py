@@ -97,7 +97,11 @@ async def test_what_cannot_be_meant_is_refused(tmp_path: Path, database: Databas
     config = load(write_config(tmp_path, database.dsn, TRIGGERS), {})
     await migrate(database.dsn, "cdcd", "shop")
     shop = Shop(database, config)
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
     for asked, why in (
+        (Asked("orders", row={"id": 1, "place": deep}), "nested too deeply"),
         (Asked("orders"), "say which row"),
         (Asked("or*", "1"), "without wildcards"),
         (Asked("orders", "seven"), "is id, and that is none"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cdcd.config.model import Kind, Schedule, TriggerConfig, Webhook
-from cdcd.server.console.prefilling import LARGEST, filled, reshaped
+from cdcd.server.console.prefilling import LARGEST, filled, reshaped, rewritten
 
 
 def config(*types: str, kind: Kind = Kind.DATABASE, **more: Any) -> TriggerConfig:
@@ -62,6 +62,15 @@ def test_files_and_schedules() -> None:
     last = ("an-id", "FILE_CREATE", b'{"store": "uploads", "path": "a.jpg", "size": 1}')
     assert data(filled(stored, last=last)) == {"path": "a.jpg", "size": 1}
     assert data(filled(config("SCHEDULE", kind=Kind.SCHEDULE, schedule=Schedule("* * * * *", "UTC")))) == {}
+
+
+@pytest.mark.parametrize("depth", [300, 2000])
+def test_what_is_nested_without_end_is_not_begun_with(depth: int) -> None:
+    deep = f'{{"doc": {"[" * depth}{"]" * depth}}}'
+    fill = filled(config("DB_INSERT"), last=("an-id", "DB_INSERT", deep.encode()))
+    assert (data(fill), fill.from_delivery) == ({"doc": {"id": 1}}, "")
+    assert rewritten("DB_DELETE", deep) == deep
+    assert rewritten("DB_DELETE", "{no JSON") == "{no JSON"
 
 
 def test_one_that_is_to_be_tried_on_a_delivery() -> None:

@@ -1,5 +1,6 @@
 """What came of trying, in words and as a part of a page: every check is there, nested conditions are, and nothing in data is markup."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from cdcd.event import Attempt, Event
 from cdcd.server.console import trying
 from cdcd.server.console.templating import templates
 from cdcd.server.console.trying import Tried
+from cdcd.server.console.words import LONGEST_SHOWN
 from cdcd.server.problems import Problem
 from cdcd.triggers.conditions import Part
 from cdcd.triggers.judging import Check, Judgement
@@ -85,6 +87,9 @@ def test_what_really_sends_it_has_the_same_event() -> None:
         **{"try-on": "sample", "try-type": "DB_INSERT", "try-data": EVENT.data.decode(), "try-source": "cdcd/p/main"},
         **{"try-subject": EVENT.subject, "try-key": "1", "try-time": "2023-11-14T22:13:20.000000Z", "try-send": "1"},
     }
+    large = Trial(replace(EVENT, data=b'"' + b"x" * LONGEST_SHOWN + b'"'), YES, REQUEST)
+    assert Tried("/there").fields(large) == []  # no form could carry it
+    assert "<form" not in rendered(large)
     recorded = Tried("/there").fields(Trial(EVENT, YES, REQUEST, delivery="an-id"))
     assert recorded == [("try-on", "delivery"), ("try-delivery", "an-id"), ("try-send", "1")]
 
