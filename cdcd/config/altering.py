@@ -6,6 +6,7 @@ unusual way), the definition is written anew from its values; its comments are l
 
 import json
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from cdcd.config.writing import written
 Route = tuple[str, ...]
 LARGEST = 100_000
 """Values of a definition, aliases counted each time."""
+MOST_COMPARED = 100_000
+"""Pairs of items of two lists that are compared: it takes a tenth of a second. A longer list is written anew."""
 _COMMENT = re.compile(r"(?m)(?:^|(?<=[ \t]))#.*")
 
 
@@ -305,6 +308,8 @@ def _replaced(text: _Text, holder: yaml.MappingNode, found: tuple[yaml.Node, yam
 
 def _items(text: _Text, at: int, old: yaml.SequenceNode, value: list[Any], behind: int) -> list[str] | None:
     """The lines of a list from `at` on; items that stay keep theirs, with the comments above and beside them."""
+    if len(old.value) * len(value) > MOST_COMPARED:
+        return None
     before: list[list[str]] = []
     for item in old.value:
         line = item.start_mark.line
@@ -429,10 +434,14 @@ def _comments(text: str) -> list[str]:
         root = _composed(text)
     except Unshowable:
         return []
-    spans = [*_spans(root, set())] if root is not None else []
-    return [
-        found[0].strip() for found in _COMMENT.finditer(text) if not any(start <= found.start() < end for start, end in spans)
-    ]
+    spans = sorted(_spans(root, set())) if root is not None else []  # no two of them overlap
+    begins = [start for start, _ in spans]
+
+    def within(place: int) -> bool:
+        before = bisect_right(begins, place)
+        return before > 0 and place < spans[before - 1][1]
+
+    return [found[0].strip() for found in _COMMENT.finditer(text) if not within(found.start())]
 
 
 def _spans(node: yaml.Node, seen: set[int]) -> Iterator[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """Options of a definition are set and taken out: the rest of its text stays, and it always means what was asked for."""
 
+import time
 from typing import Any
 
 import pytest
@@ -198,3 +199,15 @@ def test_it_means_what_was_asked_for(
         if value is not GONE:
             assert found == value or (isinstance(value, dict) and len(route) == 1)
         before = after
+
+
+def test_long_definitions_take_no_longer_than_their_length() -> None:
+    """Comparing everything with everything took minutes."""
+    several = "".join(f"  k{number}: v # c{number}\n" for number in range(5000))
+    text = f"type: DB_INSERT\nclaims:\n{several}"
+    begun = time.process_time()
+    assert lost(text, text.replace("# c7\n", "\n")) == ["# c7"]
+    tables = "type: DB_INSERT\ntable:\n" + "".join(f"- t{number % 7}\n" for number in range(5000))
+    wanted = [f"t{number * 3 % 7}" for number in range(5000)]
+    assert read(altered(tables, [(("table",), wanted)], WAYS))["table"] == wanted
+    assert time.process_time() - begun < 5
