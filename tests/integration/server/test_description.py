@@ -101,7 +101,7 @@ def met(report: Path) -> dict[str, set[int]]:
     return found
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(300)
 async def test_every_answer_is_described(tmp_path: Path, database: Database) -> None:
     database.execute("CREATE TABLE users (id int PRIMARY KEY, email text)")
     (tmp_path / "uploads").mkdir()
