@@ -6,6 +6,7 @@ The rules:
 - all times are those of who wrote them: the database's for the commit and what is recorded, cdcd's for attempts.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from cdcd.event import Delivery, Event
 from cdcd.store.causes import Causes, Waiting
 from cdcd.store.operations import Paused
 from cdcd.triggers.judging import Judgement, judge, kind_of, remembered
-from cdcd.triggers.trigger import Trigger, compile_all
+from cdcd.triggers.trigger import Trigger, compile_all, compile_trigger
 
 MOST_CAUSES = 32  # up the chain
 MOST_EVENTS = 100  # of one answer, that are looked for in the queue
@@ -79,11 +80,11 @@ class Explaining:
         self._paused = paused
         self._compiled: tuple[Config, tuple[Trigger, ...]] | None = None
 
-    async def delivery(self, identity: str) -> Explanation:
-        """A delivery and everything around it."""
+    async def delivery(self, identity: str, *, judged: bool = True) -> Explanation:
+        """A delivery and everything around it. Not `judged`: for who asks again and again how it stands."""
         detail = await self._deliveries.show(identity)
         found = detail.delivery
-        judgement, unjudged = self._judge(detail)
+        judgement, unjudged = await asyncio.to_thread(self._judge, detail) if judged else (None, "nobody asked")
         causes, origin = await self._causes_of(found)
         caused = await self._causes.caused(found.id, found.time)
         queued = await self._causes.queued(_events_of(found)) if found.settled is not None else []
@@ -96,7 +97,8 @@ class Explaining:
         """Why a row's changes make deliveries, or do not."""
         config = self._config()
         paused = {one.trigger for one in await self._paused()}
-        return await look(config, self._triggers(config), self._deliveries, asked, paused)
+        triggers = await asyncio.to_thread(self._triggers, config)  # a thousand of them take a second
+        return await look(config, triggers, self._deliveries, asked, paused)
 
     def _triggers(self, config: Config) -> tuple[Trigger, ...]:
         if self._compiled is None or self._compiled[0] is not config:
@@ -105,8 +107,8 @@ class Explaining:
 
     def _judge(self, detail: Detail) -> tuple[Judgement | None, str]:
         found = detail.delivery
-        trigger = next((one for one in self._triggers(self._config()) if one.name == found.trigger), None)
-        if trigger is None:
+        config = self._config().triggers.get(found.trigger)
+        if config is None:
             return None, f"there is no trigger {found.trigger} any more"
         if detail.data is None:
             return None, "its data could not be kept"
@@ -117,7 +119,7 @@ class Explaining:
             facts, scene = remembered(Delivery(found.id, found.trigger, event, None), kind_of(found.type))
         except EventError as error:
             return None, error.explain()
-        return judge(trigger, facts, scene), ""
+        return judge(compile_trigger(config), facts, scene), ""
 
     async def _causes_of(self, found: Found) -> tuple[tuple[Found, ...], str]:
         """The deliveries up the chain, the first cause first, and where the chain begins, if that is not among them."""

@@ -25,10 +25,10 @@ from cdcd.config.model import Config, Kind, TriggerConfig
 from cdcd.delivery.request import Outgoing, Route
 from cdcd.delivery.sender import Sender
 from cdcd.delivery.signing import Signer
-from cdcd.errors import EventError, ValueNotJson
+from cdcd.errors import EventError
 from cdcd.event import Attempt, Delivery, Event
 from cdcd.sources import present
-from cdcd.triggers.judging import Judgement, judge, kind_of, remembered
+from cdcd.triggers.judging import Judgement, check_size, judge, kind_of, remembered
 from cdcd.triggers.trigger import Trigger, compile_trigger
 
 log = structlog.get_logger()
@@ -104,7 +104,7 @@ class Trying:
 
     async def on_sample(self, trigger: Trigger, sample: Sample) -> Trial:
         """One made-up event. Raises NothingToTry."""
-        return self._try(trigger, event_of(trigger.config, sample, self._config().project))
+        return await asyncio.to_thread(self._try, trigger, event_of(trigger.config, sample, self._config().project))
 
     async def on_last(self, trigger: Trigger, count: int) -> list[Trial]:
         """The last events of the event log that are of its types, whichever triggers wanted them; newest first. Raises StoreUnavailable."""
@@ -128,7 +128,7 @@ class Trying:
     async def on_delivery(self, trigger: Trigger, identity: str) -> Trial:
         """The event of a recorded delivery. Raises NotThere, NothingToTry, StoreUnavailable."""
         detail = await self._deliveries.show(identity)
-        return replace(self._try(trigger, _event_of(detail)), delivery=detail.delivery.id)
+        return replace(await asyncio.to_thread(self._try, trigger, _event_of(detail)), delivery=detail.delivery.id)
 
     def again(self, trigger: Trigger, detail: Detail) -> Request:
         """What trying a recorded delivery again would send now, under its own id. It is sent whether or not the trigger would fire for it
@@ -138,6 +138,8 @@ class Trying:
             raise NothingToTry(f"{trigger.name} is a trigger of another kind of source than {happened.type} by now")
         delivery = Delivery(found.id, trigger.name, happened, None, attempts=found.attempts)
         try:
+            if trigger.templates is not None:
+                check_size(happened.data)
             route = Route(trigger, self._signer(), self._config().limits)
             return _shown(route, route.request(delivery, time.time()))
         except EventError as error:
@@ -158,7 +160,7 @@ class Trying:
         database = self._config().databases[config.database]
         now = int(time.time() * 1e6)
         found = await present.rows(self._config().project, database, where, kind or _kind(config), min(count, MOST), now)
-        return [self._try(trigger, each.event) for each in found]
+        return await asyncio.to_thread(lambda: [self._try(trigger, each.event) for each in found])
 
     def _try(self, trigger: Trigger, event: Event) -> Trial:
         delivery = Delivery(str(uuid4()), trigger.name, event, None)
@@ -166,7 +168,7 @@ class Trying:
             raise NothingToTry(f"{event.type} is an event of another kind of source than those of {trigger.name}")
         try:
             facts, scene = remembered(delivery, trigger.kind)
-        except ValueNotJson as error:
+        except EventError as error:
             raise NothingToTry(str(error), hint=error.hint) from error
         judgement = judge(trigger, facts, scene)
         if not judgement.fires or judgement.problem:

@@ -16,6 +16,7 @@ from psycopg import sql
 from cdcd.admin.deliveries import Deliveries, Filter, Found, Unfit
 from cdcd.config.model import Capture, Config, Database, Kind
 from cdcd.config.tables import parse_table
+from cdcd.errors import EventError
 from cdcd.event import Delivery, Event
 from cdcd.replication.messages import Column, Insert, Relation, Update
 from cdcd.replication.refusal import translated as refusals
@@ -182,9 +183,11 @@ def _given(asked: Asked, scene: Scene, kind: str) -> Facts:
     subject = f"{'.'.join(scene.table)}/{key}" if key else ".".join(scene.table)
     try:
         event = Event(kind, scene.source, subject, key, 0, orjson.dumps(data))
+        return remembered(Delivery("", "", event, None), Kind.DATABASE)[0]
     except TypeError:
         raise Unfit("the row is nested too deeply") from None
-    return remembered(Delivery("", "", event, None), Kind.DATABASE)[0]
+    except EventError as error:
+        raise Unfit(f"the row: {error}") from error
 
 
 async def _describe(catalog: Connection, table: tuple[str, str]) -> TableInfo | None:

@@ -18,6 +18,10 @@ from cdcd.triggers.stored import Stored, stored
 from cdcd.triggers.trigger import Trigger
 from cdcd.triggers.vocabulary import VOCABULARIES
 
+MOST_VALUES = 10_000
+"""Of data that is judged for somebody who looks: so many take a tenth of a second. The live path has no such bound: each event is
+decided upon once."""
+
 
 @dataclass(slots=True, frozen=True)
 class Scene:
@@ -109,9 +113,10 @@ class Remembered(Stored):
 
 
 def remembered(delivery: Delivery, kind: Kind) -> tuple[Remembered, Scene]:
-    """What is known of a recorded delivery's event, and where it happened. Raises ValueNotJson."""
+    """What is known of a recorded delivery's event, and where it happened. Raises EventError for what cannot be judged."""
     facts = stored(delivery, kind)
     event = delivery.event
+    check_size(event.data)
     data = read(event.data)
     parts = data if isinstance(data, Mapping) else {}
     if kind is Kind.DATABASE:
@@ -120,6 +125,15 @@ def remembered(delivery: Delivery, kind: Kind) -> tuple[Remembered, Scene]:
     if kind is Kind.STORAGE:
         return Remembered(facts, event.key, data), Scene(kind, str(parts.get("store", "")), path=str(parts.get("path", "")))
     return Remembered(facts, event.key or None, data), Scene(kind)
+
+
+def check_size(data: bytes) -> None:
+    """Raises EventError for data of so many values that looking at them for somebody would hold up deliveries."""
+    if sum(map(data.count, b",[{")) > MOST_VALUES:
+        raise EventError(
+            f"its data has more than {MOST_VALUES} values, too many to be looked at for this",
+            hint="try the trigger on a smaller event",
+        )
 
 
 def kind_of(type_: str) -> Kind:

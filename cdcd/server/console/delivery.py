@@ -54,7 +54,7 @@ class DeliveryPages:
         identity = call.parameters["id"]
         if not is_partial(call.request):
             return see(f"/console/deliveries/{quote_id(identity)}")
-        found = await self._explain(call)
+        found = await self._explain(call, judged=False)
         if telling.mark(found) == call.request.query.get("seen"):
             return Reply(204, b"", HTML)
         return Reply(200, self._pages.part(call, "delivery-state.html", **self._told(found)), HTML)
@@ -149,9 +149,9 @@ class DeliveryPages:
 
     # Parts of these
 
-    async def _explain(self, call: Call) -> Explanation:
+    async def _explain(self, call: Call, *, judged: bool = True) -> Explanation:
         with answering("nothing was found"):
-            return await self._admin.explaining.delivery(call.parameters["id"])
+            return await self._admin.explaining.delivery(call.parameters["id"], judged=judged)
 
     async def _refused(self, call: Call, problem: Problem) -> Reply:
         if problem.status == HTTPStatus.NOT_FOUND:

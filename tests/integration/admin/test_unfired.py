@@ -102,6 +102,7 @@ async def test_what_cannot_be_meant_is_refused(tmp_path: Path, database: Databas
         deep = [deep]
     for asked, why in (
         (Asked("orders", row={"id": 1, "place": deep}), "nested too deeply"),
+        (Asked("orders", row={"id": 1, "place": [0] * 20_000}), "too many to be looked at"),
         (Asked("orders"), "say which row"),
         (Asked("or*", "1"), "without wildcards"),
         (Asked("orders", "seven"), "is id, and that is none"),

@@ -1,15 +1,18 @@
 """Judgements: why a trigger wants an event or does not. They must never disagree with the matcher."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cdcd.config.model import Kind, Order, TriggerConfig, Webhook
+from cdcd.errors import EventError
 from cdcd.event import Delivery, Event
-from cdcd.triggers.judging import Judgement, Scene, judge, remembered
+from cdcd.triggers.judging import MOST_VALUES, Judgement, Scene, judge, remembered
 from cdcd.triggers.matcher import TriggerSet
 from cdcd.triggers.trigger import compile_trigger
 from tests.unit.triggers.rows import PlainChange
@@ -60,6 +63,14 @@ def test_a_disabled_trigger_tells_whether_it_would_fire_otherwise() -> None:
         ("type", True),
         ("when", True),
     ]
+
+
+@pytest.mark.parametrize(("many", "fits"), [(MOST_VALUES - 10, True), (MOST_VALUES, False)])
+def test_what_has_very_many_values_is_not_judged(many: int, fits: bool) -> None:
+    data = {"db": "main", "schema": "public", "col": "orders", "doc": {"id": 1, "total": [0] * many}}
+    event = Event("DB_INSERT", "cdcd/shop/main", "public.orders/1", "1", 0, orjson.dumps(data))
+    with nullcontext() if fits else pytest.raises(EventError, match="too many to be looked at"):
+        remembered(Delivery("i", "orders", event, None), Kind.DATABASE)
 
 
 def test_a_recorded_update_tells_what_changed() -> None:
