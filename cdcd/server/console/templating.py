@@ -56,10 +56,11 @@ class Templates:
             return self._compiled
 
     async def ready(self) -> None:
-        """Return when all are compiled."""
+        """Return when all are compiled. Raises what is wrong with one."""
         compiled = self.begin()
         if not compiled.done():
             await asyncio.shield(asyncio.wrap_future(compiled))
+        compiled.result()
 
     def _compile(self, compiled: Future[None]) -> None:
         try:
