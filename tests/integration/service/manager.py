@@ -123,8 +123,8 @@ class Manager:
         async with self._changed:
             self._changed.notify_all()
 
-    async def until(self, found: Any, within: float) -> None:
-        """Wait until `found()`; `deadline` may be moved meanwhile."""
+    async def until(self, found: Any, within: float, *, may_end: bool = False) -> None:
+        """Wait until `found()`; `deadline` may be moved meanwhile. `may_end`: the process may, to be started anew."""
         self.deadline = time.monotonic() + within
         async with self._changed:
             while not found():
@@ -134,7 +134,8 @@ class Manager:
                     async with asyncio.timeout(min(left, 0.5)):
                         await self._changed.wait()
                 assert self.process is not None
-                assert self.process.returncode is None or not self._wanted or found(), f"it ended: {self.process.returncode}"
+                lives = self.process.returncode is None or may_end or not self._wanted
+                assert lives or found(), f"it ended: {self.process.returncode}"
 
     # Its life
 
@@ -207,7 +208,7 @@ class Manager:
     async def until_restarted(self) -> None:
         """Returns when it is ready again after it was killed."""
         starts = self.starts
-        await self.until(lambda: self.starts > starts and any("READY" in told for told in self.told), 120.0)
+        await self.until(lambda: self.starts > starts and any("READY" in told for told in self.told), 120.0, may_end=True)
 
     async def reload(self) -> None:
         """Returns when it has told that it is reloading, and then that it is ready."""
