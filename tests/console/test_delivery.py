@@ -118,6 +118,13 @@ async def look_at_one_that_failed(chromium: Browser, client: Client, setting: Se
         assert {request.id for request in endpoint.to("/orders")} == {identity}
         await expect(way.get_by_role("heading", name="Attempt 3: 200 OK")).to_be_visible()
 
+        # Who says yes to what is not there any more is told so
+        await _button(page, "Send it again…")
+        await page.evaluate("document.querySelector('form[data-confirm]').remove()")
+        await _button(page, "Send it again")
+        await expect(page.get_by_role("status").filter(has_text="nothing was done")).to_be_visible()
+        await visit.go(f"/console/deliveries/{identity}")
+
         await _button(page, "Send it again…")
         await expect(page.get_by_role("dialog")).to_contain_text("It was delivered.")
         before = len(endpoint.to("/orders"))
@@ -194,6 +201,9 @@ async def look_at_those_that_wait(chromium: Browser, client: Client, endpoint: E
         await expect(_heading(page, "Waits for attempt 2 of at most 6")).to_be_visible()
         await expect(page.locator("#state")).to_contain_text("It is tried next in")
         await expect(page.get_by_label("Answer to attempt 1")).to_contain_text("not now")
+        async with page.expect_response(lambda answer: "/state?seen=" in answer.url) as looked:
+            pass
+        assert (await looked.value).status == 204  # nothing has changed, so nothing moves under whoever is at it
         await _fine(visit)
 
         await _button(page, "Cancel…")

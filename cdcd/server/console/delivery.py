@@ -186,7 +186,7 @@ class DeliveryPages:
             "way": telling.way(found),
             "replays": again,
             "caused": caused,
-            "mark": telling.mark(found),
+            "seen": telling.mark(found),
             "final": one.status != Status.STAGED,
         }
 

@@ -3,7 +3,7 @@
 
 // A link that signs in: the token is in the fragment, which no server and no log sees.
 if (location.hash.startsWith("#token=")) {
-  const token = decodeURIComponent(location.hash.slice(7));
+  const token = location.hash.slice(7);
   history.replaceState(null, "", location.pathname + location.search);
   const form = document.createElement("form");
   form.method = "post";
@@ -131,9 +131,11 @@ document.addEventListener("submit", (event) => {
   document.body.append(asking);
   no.addEventListener("click", () => asking.close());
   yes.addEventListener("click", () => {
-    form.dataset.sure = "yes";
     asking.close();
+    if (!form.isConnected) return say("It has changed meanwhile, so nothing was done: look again.");
+    form.dataset.sure = "yes";
     form.requestSubmit(event.submitter);
+    delete form.dataset.sure; // a form that stays asks again the next time
   });
   asking.addEventListener("close", () => asking.remove());
   asking.showModal();
