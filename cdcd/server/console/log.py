@@ -108,11 +108,11 @@ class Log:
 
     async def tail(self, call: Call) -> Reply | Stream:
         """`GET /console/events/tail`: server-sent events, each what a look of the tail found (`Tail.look`)."""
-        if self._tails >= MOST_TAILS:
-            raise Problem(503, f"{MOST_TAILS} live tails are open already", headers={"Retry-After": "10"})
         wanted = asked(call.request.query.items(), time.time())
         wanted.check()
         await page_of(self._deliveries, wanted, None, 1)  # what is wrong with it is told before it begins
+        if self._tails >= MOST_TAILS:
+            raise Problem(503, f"{MOST_TAILS} live tails are open already", headers={"Retry-After": "10"})
         return Stream(self._following(call, wanted))
 
     async def _following(self, call: Call, wanted: Asked) -> AsyncIterator[bytes]:
