@@ -4,8 +4,8 @@ The rules:
 - the address is the filter: what a form or htmx asks for is led to the address that says it plainly, so every link to it stays good;
 - a page answers at once. What no index finds is looked for in stretches, each a request of its own: a browser with scripts goes on by
   itself, `ROUNDS` times, others by a link;
-- the live tail looks at the newest deliveries and sends those that have changed: at most `TAILED` in one look, whatever comes, and it
-  never looks for more than a tenth of the time. So neither a flood nor a slow filter holds anything up, here or in a browser.
+- a live tail looks at the newest deliveries and sends those that have changed: at most `TAILED` in one look, whatever comes, and all tails
+  together never look for more than a tenth of the time. So neither a flood nor a slow filter holds anything up, here or in a browser.
 """
 
 import asyncio
@@ -128,7 +128,7 @@ class Log:
                     rows = self._pages.part(call, "log-rows.html", items=look.changed).decode()
                     told = {"rows": rows, "gone": look.gone, "all": first, "more": look.more, "next": page.next}
                     yield event(orjson.dumps(told), "look", retry=AGAIN)
-                await asyncio.sleep(max(LOOK, 10 * (time.monotonic() - began)))
+                await asyncio.sleep(pause(time.monotonic() - began, self._tails))
         finally:
             self._tails -= 1
 
@@ -169,6 +169,11 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
         pages.seen("events/count", log.count, promptly=True),
         pages.seen("events/tail", log.tail, promptly=True),
     )
+
+
+def pause(took: float, tails: int) -> float:
+    """Seconds until a tail looks again, after a look that took so long, when there are so many."""
+    return max(LOOK, 10 * took * tails)
 
 
 async def page_of(deliveries: Deliveries, wanted: Asked, cursor: str | None, limit: int) -> Page:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from cdcd.admin.deliveries import Found, Page
-from cdcd.server.console.log import TAILED, Look, Tail
+from cdcd.server.console.log import LOOK, MOST_TAILS, TAILED, Look, Tail, pause
 from cdcd.server.console.words import stamp
 
 BEGIN = 1_795_500_000_000  # milliseconds
@@ -18,6 +18,13 @@ def one(number: int, status: str = "processed") -> Found:
 
 def page(items: Sequence[Found], next: str | None = None, searched: float | None = None) -> Page:
     return Page(tuple(sorted(items, key=lambda found: found.id, reverse=True)), next, searched)
+
+
+def test_all_together_look_for_a_tenth_of_the_time() -> None:
+    for tails in range(1, MOST_TAILS + 1):
+        for took in (0.001, 0.02, 0.1, 3.0):
+            assert tails * took / pause(took, tails) < 0.1001
+    assert pause(0.01, 5) == LOOK
 
 
 def test_the_first_look_tells_everything() -> None:
