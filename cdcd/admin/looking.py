@@ -82,8 +82,9 @@ class Looking:
 
     async def tables(self, name: str) -> Looked[Sequence[TableInfo]]:
         """All tables of a database of the configuration that a trigger can name, by name. Raises SourceUnavailable, SourceNotReady."""
-        for gone in self._tables.keys() - self._config().databases.keys():
-            await self._tables.pop(gone).stop()
+        gone = [self._tables.pop(each) for each in self._tables.keys() - self._config().databases.keys()]
+        for each in gone:
+            await each.stop()
         known = self._tables.setdefault(name, _Once(lambda: self._look(self._config().databases[name]), TABLES_FOR))
         return await known.get()
 

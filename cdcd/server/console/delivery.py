@@ -98,7 +98,7 @@ class DeliveryPages:
             detail = await self._admin.deliveries.show(identity)
         tried = next((each for each in detail.attempts if str(each.number) == number), None)
         if tried is None:
-            raise Problem(404, f"of the attempt {number[:20]} nothing is kept")
+            raise Problem(404, "nothing is kept of this attempt")
         name = f"delivery-{detail.delivery.id}-answer-{tried.number}.txt"
         return Reply(200, tried.response.encode(errors="replace"), "text/plain; charset=utf-8", _attached(name))
 
