@@ -159,7 +159,7 @@ class EditingPages:
                 return await self._page(call, sheet, replace(judged, told=[Told(why)], refused=NOTHING), status=409)
             if theirs is not None and sheet.fixed and definition(theirs) == sheet.seen:
                 return await self._write(call, replace(sheet, etag=theirs.etag), judged)
-            differs = compared(sheet.seen, definition(theirs)) if theirs is not None else []
+            differs = await asyncio.to_thread(compared, sheet.seen, definition(theirs)) if theirs is not None else []
             return await self._page(call, sheet, replace(judged, theirs=theirs, differs=differs, gone=gone), status=412)
         except Invalid as error:
             refused = "cdcd read it with everything around it and could not take it over, so the file is as it was"
@@ -185,27 +185,30 @@ class EditingPages:
 
     async def _judge(self, sheet: Sheet, *, later: bool = False) -> Judged:
         """`later`: what needs all files read is left to the next time."""
-        found: list[Told] = []
         try:
             place = await self._admin.editing.place(sheet.named)
         except NotWritable as error:
             place = Place("", there=False, why_not=str(error), hint=error.hint)
-        if not sheet.fixed:
-            found += name_told(sheet, place)
-        judged = sheet.kind is not None or sheet.fields is None
-        if judged:
-            mistakes = [*sheet.mistakes]
+        mistakes = [*sheet.mistakes]
+        judged = await asyncio.to_thread(_is_whole, sheet)
+        if judged and not later:
             try:
-                mistakes += [] if later else await self._admin.editing.validate(sheet.draft)
+                mistakes += await self._admin.editing.validate(sheet.draft)
             except NotWritable as error:
                 mistakes.append(Mistake(str(error)))
+        # A long definition is read more than once for this, which deliveries must not wait for.
+        return await asyncio.to_thread(self._judged, sheet, place, mistakes, judged=judged, later=judged and later)
+
+    def _judged(self, sheet: Sheet, place: Place, mistakes: list[Mistake], *, judged: bool, later: bool) -> Judged:
+        found = [] if sheet.fixed else [*name_told(sheet, place)]
+        if judged:
             found += needed(sheet)
             found += [each for each in told(mistakes, sheet.named, sheet.fields, sheet.text) if each not in found]
         elif sheet.submitted:
             found.append(Told("choose one", "kind", "f-kind"))
         comments = lost(sheet.base, sheet.text) if sheet.fields is not None else []
         gone = sheet.fixed and not place.there
-        return Judged(found, place, comments, self._ticks(sheet), waits(sheet), lines(sheet), later=judged and later, gone=gone)
+        return Judged(found, place, comments, self._ticks(sheet), waits(sheet), lines(sheet), later=later, gone=gone)
 
     def _ticks(self, sheet: Sheet) -> list[tuple[int, str]]:
         fields = sheet.fields
@@ -240,7 +243,7 @@ class EditingPages:
             stores=sorted(config.storage),
             custom=sorted(custom),
             vocabularies=VOCABULARIES,
-            other=other(sheet),
+            other=await asyncio.to_thread(other, sheet),
         )
 
     async def tables(self, call: Call) -> Reply:
@@ -316,6 +319,11 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
 @cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
+
+
+def _is_whole(sheet: Sheet) -> bool:
+    """Whether there is something to judge: it is chosen what it is for, or it is YAML."""
+    return sheet.fields is None or sheet.kind is not None
 
 
 def _sent(call: Call) -> Sheet:

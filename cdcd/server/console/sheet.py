@@ -20,6 +20,7 @@ from cdcd.server.console.form import CHOOSE, NEEDED, OPTIONS, Fields, Told, made
 
 NEW, LIST = "/console/new-trigger", "/console/triggers"
 SHOWN = 5  # retries
+MOST_PAIRS = 100_000  # of lines that are compared: many that are alike take a second for each hundred thousand
 NAMELESS = "this-trigger"  # what is judged has a name, before it is given one
 
 
@@ -174,11 +175,21 @@ def lines(sheet: Sheet) -> list[tuple[str, bool]]:
 
 
 def compared(before: str, after: str) -> list[tuple[str, bool]]:
-    """The lines of a text, each with whether another has it not."""
+    """The lines of a text, each with whether another has it not. What is alike at both ends is found by itself; where what remains is too
+    long to be compared line by line, a line is fresh when the other has it nowhere."""
     old, new = (text.rstrip("\n").split("\n") if text.strip() else [] for text in (before, after))
-    blocks = SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks()
-    same = {number for block in blocks for number in range(block.b, block.b + block.size)}
-    return [(line, number not in same) for number, line in enumerate(new)]
+    least = min(len(old), len(new))
+    begin = next((number for number in range(least) if old[number] != new[number]), least)
+    end = next((number for number in range(least - begin) if old[-1 - number] != new[-1 - number]), least - begin)
+    left, right = old[begin : len(old) - end], new[begin : len(new) - end]
+    if len(left) * len(right) <= MOST_PAIRS:
+        blocks = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
+        same = {number for block in blocks for number in range(block.b, block.b + block.size)}
+        fresh = [number not in same for number in range(len(right))]
+    else:
+        known = set(left)
+        fresh = [line not in known for line in right]
+    return list(zip(new, [False] * begin + fresh + [False] * end, strict=True))
 
 
 def waits(sheet: Sheet) -> list[float] | None:

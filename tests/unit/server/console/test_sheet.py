@@ -74,3 +74,19 @@ def test_waits_and_options_without_a_field() -> None:
     assert waits(Sheet(text="retries: many\n")) is waits(Sheet(text="a: [")) is None
     assert waits(Sheet(text="")) == [1, 5, 25]
     assert other(sheet_of([*SENT, ("base", "batch: 1\ntype: PAID\n")], "")) == ["batch"]
+
+
+def test_what_two_texts_differ_in() -> None:
+    before, after = "a\nb\nc\nd\n", "a\nx\nc\ny\nd\n"
+    assert compared(before, after) == [("a", False), ("x", True), ("c", False), ("y", True), ("d", False)]
+    assert compared("", after) == [(line, True) for line in after.split()]
+    assert compared(after, after) == [(line, False) for line in after.split()]
+    assert compared("a\na\n", "a\n") == [("a", False)]
+    assert compared(after, "") == []
+
+
+def test_long_texts_are_compared_in_proportion_to_their_length() -> None:
+    """Counted, not timed: line by line, this would be 16 million pairs that are alike."""
+    before = "first\n" + "same\n" * 4000 + "old\n" + "same\n" * 10
+    after = "begin\n" + "same\n" * 4000 + "new\n" + "same\n" * 10
+    assert [line for line, fresh in compared(before, after) if fresh] == ["begin", "new"]
