@@ -1,4 +1,8 @@
-"""Delivery while somebody has the console open, against the same without; in turns, since the machine's speed wanders."""
+"""Delivery while somebody has the console open, against the same without.
+
+In pairs of rounds, one of each right after the other in changing order, and the median of the pairs' ratios: the machine's speed wanders
+by more than what is looked for.
+"""
 
 import subprocess
 import sys
@@ -28,7 +32,7 @@ class Round:
 
 
 def run(server: Server, *, small: bool) -> list[Figure]:
-    rounds, count = (1, 3_000) if small else (6, 30_000)
+    rounds, count = (1, 3_000) if small else (12, 25_000)
     endpoint = Endpoint()
     alone: list[Round] = []
     watched: list[Round] = []
@@ -40,23 +44,26 @@ def run(server: Server, *, small: bool) -> list[Figure]:
         endpoint.close()
     rates = [median([each.rate for each in those]) for those in (watched, alone)]
     cpus = [median([each.cpu for each in those]) for those in (watched, alone)]
+    pairs = list(zip(watched, alone, strict=True))
+    rate, cpu = median([one.rate / other.rate for one, other in pairs]), median([one.cpu / other.cpu for one, other in pairs])
+    spread = sorted(one.rate / other.rate for one, other in pairs)
     return [
         Figure(
             "deliver with the console open",
             f"{rates[0]:,.0f}/s",
             f"{rates[1]:,.0f}/s without",
-            rates[0] / rates[1],
+            rate,
             ">= 0.95",
-            rates[0] / rates[1] >= 0.95,
-            f"medians of {rounds} rounds in turns",
+            rate >= 0.95,
+            f"median of {rounds} pairs, from {spread[0]:.2f} to {spread[-1]:.2f}",
         ),
         Figure(
             "the same, CPU of the daemon",
             f"{cpus[0] * 1e6:.0f} us an event",
             f"{cpus[1] * 1e6:.0f} us without",
-            cpus[0] / cpus[1],
+            cpu,
             "<= 1.05",
-            cpus[0] / cpus[1] <= 1.05,
+            cpu <= 1.05,
         ),
     ]
 
