@@ -65,6 +65,12 @@ PAGES = (
     *("/console/new-trigger", "/console/queue", "/console/databases", "/console/schedules", "/console/operations"),
     *("/console/explain", "/console/sign-in"),
 )
+BULK = {
+    "to retry what failed": {"action": "retry", "status": "failed"},
+    "to cancel what waits": {"action": "cancel", "status": "staged"},
+    "to replay everything": {"action": "replay"},
+    "to replay a text that is nowhere": {"action": "replay", "text": "nowhere at all"},
+}
 FILTERS = {
     "everything": {},
     "status=failed": {"status": "failed"},
@@ -168,9 +174,13 @@ def run(server: Server, *, small: bool) -> list[Figure]:
             figures.append(figure(path, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
         note = "its templates are compiled, beside the event loop, and its samples begin"
         figures.append(Figure("the first page after a start", f"{first * 1000:.0f} ms", "", first, "< 3 s", first < 3, note))
-        for path in (*PAGES, f"/console/deliveries/{identity}"):
-            times = [client.page(path)[0] for _ in range(100)]
-            figures.append(figure(path, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
+        asking: dict[str, tuple[str, dict[str, str]]] = {
+            path: (path, {}) for path in (*PAGES, f"/console/deliveries/{identity}")
+        }
+        asking |= {name: ("/console/bulk", query) for name, query in BULK.items()}
+        for name, (path, query) in asking.items():
+            times = [client.page(path, **query)[0] for _ in range(100)]
+            figures.append(figure(name, times[0], times[-1], max(times), f"slowest of 100: {max(times) * 1000:.0f} ms"))
     return figures
 
 

@@ -174,11 +174,11 @@ class Operations:
 
     # Many
 
-    async def preview(self, order: Order) -> Preview:
-        """What an operation would do."""
+    async def preview(self, order: Order, *, seconds: float = LOOKED) -> Preview:
+        """What an operation would do; `seconds` are for counting, and as many for the first few."""
         order = self._checked(order)
-        total = await self._deliveries.count(order.wanted, seconds=LOOKED)
-        stretch = await self._finder.find(order.wanted, SHOWN, newest=order.newest_first, seconds=LOOKED)
+        total = await self._deliveries.count(order.wanted, seconds=seconds)
+        stretch = await self._finder.find(order.wanted, SHOWN, newest=order.newest_first, seconds=seconds)
         planned: list[Planned] = []
         by_id = {found.id: found for found in stretch.found}
         async with self._turn:

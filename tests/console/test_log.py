@@ -3,13 +3,14 @@
 Each of the two walks has one daemon and one browser; each part begins on a page of its own.
 """
 
+import asyncio
 import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.acceptance.setting import Setting
 from tests.browser import DESK, PHONE, Visit, browser, need_browser, visiting
@@ -57,6 +58,7 @@ async def test_doing_something_to_many_in_a_browser(tmp_path: Path, database: Da
         await cancel_what_waits(chromium, client, setting)
         await replay_elsewhere(chromium, client, elsewhere)
         await look_at_operations(chromium, client)
+        await count_patiently(chromium, client, setting)
 
 
 def _token(client: Client, role: str = "operator") -> str:
@@ -239,6 +241,42 @@ async def cancel_what_waits(chromium: Browser, client: Client, setting: Setting)
         await expect(page.locator("#log-rows tr[id^=d-]")).to_have_count(20)
         await expect(page.locator("#log-rows tr").first).to_contain_text("cancelled by operator (alice (operator))")
     assert await setting.ask("SELECT id FROM cdcd.pending") == []
+
+
+async def count_patiently(chromium: Browser, client: Client, setting: Setting) -> None:
+    """What no index finds takes a while to count: the page is there before, and what was typed into it stays."""
+    await setting.ask(
+        "UPDATE cdcd.event_logs SET payload = json_build_object('text', repeat('x', 20000)) WHERE trigger = 'dead'"
+    )
+    await setting.ask("UPDATE cdcd.event_logs SET payload = '{\"a\": \"needle\"}' WHERE trigger = 'dead' AND key = '500'")
+    async with visiting(chromium, client.url, _token(client), size=DESK) as visit:
+        page = visit.page
+        held = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await held.wait()
+            await route.continue_()
+
+        await page.route(re.compile("patiently"), hold)
+        await visit.go("/console/bulk?action=replay&text=needle")
+        await expect(page.get_by_text("Counting on…")).to_be_visible()
+        await expect(page.get_by_role("button", name="Replay all that match")).to_be_visible()
+        await expect(page.get_by_role("heading", name="None of them was found at once")).to_be_visible()
+        await page.get_by_label("Rate").fill("7")
+        await _fine(visit)
+        held.set()
+        await expect(page.get_by_role("button", name="Replay 1 delivery")).to_be_visible()
+        await expect(page.locator("#bulk-first")).to_contain_text("public.others/500")
+        await expect(page.locator("#bulk-count")).to_have_text("1 delivery")
+        await expect(page.get_by_text("Counting on…")).to_have_count(0)
+        await expect(page.get_by_label("Rate")).to_have_value("7")
+        await _fine(visit)
+
+        # When there are none after all, there is no button.
+        await visit.go("/console/bulk?action=replay&text=nowhere")
+        await expect(page.get_by_text("No delivery is like this now.")).to_be_visible()
+        await expect(page.get_by_role("button", name=re.compile("^Replay"))).to_have_count(0)
+        await expect(page.locator("#bulk-first")).to_be_hidden()
 
 
 async def replay_elsewhere(chromium: Browser, client: Client, elsewhere: Endpoint) -> None:

@@ -5,17 +5,19 @@ The rules:
   names the number;
 - what is done is what was looked at: times of the filter stay, and what happens after the page was made is not meant;
 - a form that is sent twice begins one operation: it has the operation's id already;
-- what cannot be begun is told on the same page, with everything that was typed.
+- what cannot be begun is told on the same page, with everything that was typed;
+- the page comes at once. Where that was too soon to count what is selected, it asks for its own parts again, `patiently`.
 """
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from cdcd.admin.asking import ACTIONS
 from cdcd.admin.faces import Admin
-from cdcd.admin.operations import Order
+from cdcd.admin.operations import LOOKED, Order
 from cdcd.server.auth import OPERATORS
 from cdcd.server.console.filters import Asked, asked, moment_of, sentence
 from cdcd.server.console.pages import Pages, see
@@ -27,6 +29,7 @@ from cdcd.server.v1.asked import answering, who
 
 LONGEST_URL = 2000
 NOT_BEGUN = "nothing was begun"
+AT_ONCE = 0.03  # seconds for counting, and for the first few, before there is a page
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,6 +67,11 @@ class Written:
             until_now,
         )
 
+    @property
+    def query(self) -> str:
+        """The address of what would be done, of events until the same moment."""
+        return urlencode([("action", self.action), *self.asked.written, *([("today", "on")] if self.today else [])])
+
     def order(self) -> Order:
         """As `admin.operations` takes it. Raises Problem 422 with every reason."""
         reasons = list(self.asked.reasons)
@@ -89,7 +97,8 @@ class Bulk:
 
     async def show(self, call: Call) -> Reply:
         """`GET /console/bulk`: what would be done."""
-        return await self._page(call, Written.of(call.request.query.items(), time.time()))
+        patiently = call.request.query.get("patiently") == "on"
+        return await self._page(call, Written.of(call.request.query.items(), time.time()), patiently=patiently)
 
     async def begin(self, call: Call) -> Reply:
         """`POST /console/bulk`: do it."""
@@ -102,7 +111,7 @@ class Bulk:
             return await self._page(call, written, problem)
         return see(f"/console/operations/{begun.id}", "It has begun.")
 
-    async def _page(self, call: Call, written: Written, problem: Problem | None = None) -> Reply:
+    async def _page(self, call: Call, written: Written, problem: Problem | None = None, *, patiently: bool = False) -> Reply:
         preview, words = None, ""
         for each in (written, replace(written, rate="", to="")):  # what is wrong with these does not hide what is selected
             try:
@@ -110,7 +119,7 @@ class Bulk:
                 wanted = order.bounded(time.time()).wanted
                 words = sentence(replace(wanted, until=None) if written.until_now else wanted)
                 with answering("this cannot be done"):
-                    preview = await self._admin.operations.preview(order)
+                    preview = await self._admin.operations.preview(order, seconds=LOOKED if patiently else AT_ONCE)
                 break
             except Problem as error:
                 problem = problem or error
@@ -121,6 +130,7 @@ class Bulk:
             written=written,
             selected=words,
             preview=preview,
+            patiently=patiently,
             problem=problem,
             actions=ACTIONS,
             once=written.once or str(uuid4()),
