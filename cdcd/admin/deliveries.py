@@ -63,9 +63,9 @@ class Count:
 
 @dataclass(slots=True, frozen=True)
 class Detail:
-    """One delivery. `data` is the CloudEvent's data, JSON text byte for byte as it is sent; None when it could not be stored, so that
-    it cannot be sent again. `attempts` are in order. `place` is how it waits, while it is staged. `url` is where an operator had it
-    sent, when that was not the webhook of its trigger."""
+    """One delivery. `data` is the CloudEvent's data, JSON text byte for byte as it is sent; None when it was not asked for, and when it
+    could not be stored (not `stored`), so that it cannot be sent again. `attempts` are in order. `place` is how it waits, while it is
+    staged. `url` is where an operator had it sent, when that was not the webhook of its trigger."""
 
     delivery: Found
     position: int
@@ -73,6 +73,7 @@ class Detail:
     attempts: tuple[Tried, ...]
     place: Place | None
     url: str | None
+    stored: bool = True
 
 
 class Deliveries:
@@ -99,10 +100,10 @@ class Deliveries:
         check(wanted)
         return Count(*await self.finder.count(wanted, most, seconds=seconds))
 
-    async def show(self, identity: str) -> Detail:
-        """One delivery. Raises NotThere."""
+    async def show(self, identity: str, *, with_data: bool = True) -> Detail:
+        """One delivery; without its data, which may be large, for who needs the rest. Raises NotThere."""
         try:
-            whole = await self.finder.whole(identity)
+            whole = await self.finder.whole(identity, with_data=with_data)
         except ValueError as error:
             raise NotThere(
                 f"{identity[:100]!r} is no delivery's id", hint="an id is a UUID, as `webhook-id` shows it"
@@ -112,7 +113,7 @@ class Deliveries:
                 f"there is no delivery {identity}",
                 hint="it may be past eventing.retention, or not recorded yet: what is being sent for the first time is in memory alone",
             )
-        return Detail(whole.found, whole.position, whole.data, whole.attempts, whole.place, whole.url)
+        return Detail(whole.found, whole.position, whole.data, whole.attempts, whole.place, whole.url, whole.stored)
 
     async def close(self) -> None:
         """Close the connections; the next call makes others."""

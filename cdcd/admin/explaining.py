@@ -81,8 +81,8 @@ class Explaining:
         self._compiled: tuple[Config, tuple[Trigger, ...]] | None = None
 
     async def delivery(self, identity: str, *, judged: bool = True) -> Explanation:
-        """A delivery and everything around it. Not `judged`: for who asks again and again how it stands."""
-        detail = await self._deliveries.show(identity)
+        """A delivery and everything around it. Not `judged`, and without its data: for who asks again and again how it stands."""
+        detail = await self._deliveries.show(identity, with_data=judged)
         found = detail.delivery
         judgement, unjudged = await asyncio.to_thread(self._judge, detail) if judged else (None, "nobody asked")
         causes, origin = await self._causes_of(found)
@@ -131,7 +131,7 @@ class Explaining:
                 return tuple(reversed(chain)), f"{cause}, which is in its own chain"
             seen.add(cause)
             try:
-                at = (await self._deliveries.show(cause)).delivery
+                at = (await self._deliveries.show(cause, with_data=False)).delivery
             except NotThere:
                 return tuple(reversed(chain)), f"{cause}, which the event log does not hold (any more)"
             chain.append(at)

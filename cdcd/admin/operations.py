@@ -166,7 +166,7 @@ class Operations:
         return Sent(delivery.id, attempt, operation)
 
     async def _subject(self, identity: str) -> Subject:
-        detail = await self._deliveries.show(identity)
+        detail = await self._deliveries.show(identity, with_data=False)
         async for subjects in self._store.subjects([detail.delivery]):
             for subject in subjects:
                 return subject

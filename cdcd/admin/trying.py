@@ -130,9 +130,12 @@ class Trying:
         detail = await self._deliveries.show(identity)
         return replace(await asyncio.to_thread(self._try, trigger, _event_of(detail)), delivery=detail.delivery.id)
 
-    def again(self, trigger: Trigger, detail: Detail) -> Request:
+    async def again(self, trigger: Trigger, detail: Detail) -> Request:
         """What trying a recorded delivery again would send now, under its own id. It is sent whether or not the trigger would fire for it
         today. Raises NothingToTry when it cannot be made."""
+        return await asyncio.to_thread(self._again, trigger, detail)
+
+    def _again(self, trigger: Trigger, detail: Detail) -> Request:
         found, happened = detail.delivery, _event_of(detail)
         if kind_of(happened.type) is not trigger.kind:
             raise NothingToTry(f"{trigger.name} is a trigger of another kind of source than {happened.type} by now")

@@ -77,11 +77,12 @@ MOST_BEFORE = 1000
 
 @dataclass(slots=True, frozen=True)
 class Whole:
-    """A delivery with everything that is known of it. `data` is None when it has no JSON form, or could not be stored. `url`: where
-    an operator had it sent instead of to its trigger's webhook."""
+    """A delivery with everything that is known of it. Not `stored`: its data has no JSON form, or could not be stored. `data` is None
+    then, and when it was not asked for. `url`: where an operator had it sent instead of to its trigger's webhook."""
 
     found: Found
     position: int
+    stored: bool
     data: bytes | None
     url: str | None
     attempts: tuple[Tried, ...]
@@ -135,16 +136,16 @@ class Finder:
                     return most, False
             return total, walk.reached is None
 
-    async def whole(self, identity: str) -> Whole | None:
+    async def whole(self, identity: str, *, with_data: bool = True) -> Whole | None:
         """One delivery; None when it is not there. Raises ValueError for what is no id."""
         number = known_ids([identity])[0]
         moment = (number >> 80) * 1000
         ids, times = uuids([to_text(number)]), timestamps([moment, moment + 1000])
         async with self._session() as session:
-            rows = await session.look("delivery", ids, times)
+            rows = await session.look("delivery", ids, times, with_data)
             if not rows:
                 return None
-            *columns, position, data, url = rows[0]
+            *columns, position, stored, data, url = rows[0]
             tried = await session.look("attempts", ids, times)
             places = await session.fetch("place", ids, MOST_BEFORE)
         found = read_found(tuple(columns))
@@ -152,7 +153,7 @@ class Finder:
         if places and found.status == "staged":
             lane, due, attempts, error, earlier, before, first = places[0]
             place = Place(lane, due, attempts, error or "", earlier, before, first)
-        return Whole(found, position, data, url, tuple(Tried(*row) for row in tried), place)
+        return Whole(found, position, stored, data, url, tuple(Tried(*row) for row in tried), place)
 
     @contextlib.asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:

@@ -598,10 +598,11 @@ SELECT p.id::text, (extract(epoch FROM p.due_at) * 1000000)::bigint, p.attempts,
 FROM unnest($1::uuid[]) AS n(id) JOIN pending p ON p.id = n.id;
 
 -- name: delivery
--- One delivery whole. The bounds of its time leave out the other days' partitions. Times in microseconds since the Unix epoch.
+-- One delivery whole, with its data if it is asked for ($3). The bounds of its time leave out the other days' partitions. Times in
+-- microseconds since the Unix epoch.
 SELECT e.id::text, (extract(epoch FROM e.time) * 1000000)::bigint, e.type, e.source, e.subject, e.trigger, e.key, e.status,
        e.attempts, e.remark, (extract(epoch FROM e.created_at) * 1000000)::bigint, (extract(epoch FROM e.settled_at) * 1000000)::bigint,
-       e.extensions, e.position, e.payload, (SELECT r.url FROM redirected r WHERE r.id = e.id)
+       e.extensions, e.position, e.payload IS NOT NULL, CASE WHEN $3::boolean THEN e.payload END, (SELECT r.url FROM redirected r WHERE r.id = e.id)
 FROM event_logs e
 WHERE e.id = ($1::uuid[])[1] AND e.time >= ($2::timestamptz[])[1] AND e.time < ($2::timestamptz[])[2];
 

@@ -67,7 +67,7 @@ class DeliveryPages:
             detail = await self._admin.deliveries.show(identity)
         try:
             trigger = await self._admin.trying.trigger(detail.delivery.trigger)
-            request = self._admin.trying.again(trigger, detail)
+            request = await self._admin.trying.again(trigger, detail)
         except (NoSuchTrigger, NothingToTry) as error:
             why_not = str(error)
         command = "" if request is None else curl.command(request)
@@ -95,7 +95,7 @@ class DeliveryPages:
         """`GET /console/deliveries/{id}/answers/{number}`: what is kept of an answer."""
         identity, number = call.parameters["id"], call.parameters["number"]
         with answering("nothing was found"):
-            detail = await self._admin.deliveries.show(identity)
+            detail = await self._admin.deliveries.show(identity, with_data=False)
         tried = next((each for each in detail.attempts if str(each.number) == number), None)
         if tried is None:
             raise Problem(404, "nothing is kept of this attempt")

@@ -27,7 +27,7 @@ from cdcd.config.types import DATABASE_TYPES, STORAGE_TYPES, kind_of
 from cdcd.config.writing import written
 from cdcd.errors import SourceNotReady, SourceUnavailable, StoreUnavailable, TransientError
 from cdcd.replication.tables import TableInfo
-from cdcd.server.auth import ADMINS, require
+from cdcd.server.auth import ADMINS
 from cdcd.server.console.form import OPTIONS, Fields, Told, made, prefilled, shown, told
 from cdcd.server.console.pages import HTML, Pages, see
 from cdcd.server.console.prefilling import filled
@@ -73,7 +73,6 @@ class EditingPages:
 
     async def new(self, call: Call) -> Reply:
         """`GET /console/new-trigger`: empty, with what the query gives, or as a clone of the trigger that it names."""
-        require(call.claims, ADMINS)
         query = call.request.query
         if clone := query.get("clone"):
             with editing_answers("it cannot be cloned"):
@@ -85,7 +84,6 @@ class EditingPages:
 
     async def edit(self, call: Call) -> Reply:
         """`GET /console/triggers/{name}/edit`."""
-        require(call.claims, ADMINS)
         name = call.parameters["name"]
         with editing_answers("it cannot be edited"):
             found = await self._admin.editing.show(name)
@@ -248,7 +246,6 @@ class EditingPages:
 
     async def tables(self, call: Call) -> Reply:
         """`GET /console/new-trigger/tables`: the tables of a database, and the columns of those that are chosen."""
-        require(call.claims, ADMINS)
         query = call.request.query
         databases = self._admin.config.databases
         name = query.get("database") or (next(iter(databases)) if len(databases) == 1 else "")
@@ -304,14 +301,14 @@ def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:
     found = EditingPages(pages, admin)
     one = "triggers/{name}/edit"
     return (
-        pages.seen("new-trigger", found.new),
+        pages.seen("new-trigger", found.new, ADMINS),
         pages.done("new-trigger", found.add, ADMINS),
         pages.done("new-trigger/judge", found.judge, ADMINS),
         pages.done("new-trigger/try-fields", found.try_fields, ADMINS),
         pages.done("new-trigger/try", found.attempt, ADMINS),
-        pages.seen("new-trigger/tables", found.tables),
+        pages.seen("new-trigger/tables", found.tables, ADMINS),
         pages.seen("new-trigger/zones", found.zones),
-        pages.seen(one, found.edit),
+        pages.seen(one, found.edit, ADMINS),
         pages.done(one, found.change, ADMINS),
     )
 

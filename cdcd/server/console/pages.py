@@ -55,11 +55,11 @@ class Pages:
 
     # Routes
 
-    def seen(self, path: str, handler: Handler, *, promptly: bool = False) -> Route:
-        """A page that everybody who may look sees, under `/console/`. `promptly`: one that asks the event store alone, and says after
-        `PATIENCE` that it does not answer."""
+    def seen(self, path: str, handler: Handler, who: frozenset[Role] = VIEWERS, *, promptly: bool = False) -> Route:
+        """A page under `/console/`, for everybody who may look, or for some of them. `promptly`: one that asks the event store alone, and
+        says after `PATIENCE` that it does not answer."""
         answer = self._compiled(_promptly(handler) if promptly else handler)
-        return Route("GET", f"/console/{path}", answer, VIEWERS, page=True, form=self.form)
+        return Route("GET", f"/console/{path}", answer, who, page=True, form=self.form)
 
     def done(self, path: str, handler: Handler, who: frozenset[Role]) -> Route:
         """A form that is sent under `/console/`. One that changes nothing may be for VIEWERS."""

@@ -236,7 +236,7 @@ class QueueingPages:
         for trigger in [each.name for each in config.triggers.values() if _wants(each, kind)][:MOST_TRIGGERS]:
             identity = event_delivery_id(config.project, event, trigger, due)
             try:
-                found.append((trigger, (await self._admin.deliveries.show(identity)).delivery))
+                found.append((trigger, (await self._admin.deliveries.show(identity, with_data=False)).delivery))
             except NotThere:
                 found.append((trigger, None))
         return found
