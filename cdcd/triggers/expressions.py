@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Protocol
 
-import cel
-
 from cdcd.errors import CdcdError, EventError, ExpressionError
+from cdcd.triggers.celib import cel
 from cdcd.triggers.rewriting import Flat, rewrite
 from cdcd.triggers.tokens import tokens
 from cdcd.triggers.vocabulary import DATABASE, Vocabulary

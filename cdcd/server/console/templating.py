@@ -1,23 +1,24 @@
 """The templates, compiled once in a process and beside the event loop, which deliveries need: all of them take a second of a processor.
 
-The rule: nothing is compiled before somebody comes to the console. Whoever opens the first page waits until all are, which was begun when
-they were asked to sign in. A reload of the configuration keeps what is compiled.
+The rule: nothing is compiled, nor the compiler imported, before somebody comes to the console. Whoever opens the first page waits until
+all are, which was begun when they were asked to sign in. A reload of the configuration keeps what is compiled.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cdcd import __version__
 from cdcd.server.console import fixes, words
 from cdcd.server.console.static import Static
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 FOLDER = Path(__file__).parent / "templates"
 _FILTERS: Sequence[Callable[..., Any]] = (
@@ -30,7 +31,15 @@ class Templates:
     """Use `templates()`, which gives those of the process."""
 
     def __init__(self, static: Static) -> None:
-        self._environment = made = Environment(
+        self._static = static
+        self._compiled: Future[None] | None = None
+        self._one = threading.Lock()
+
+    @cached_property
+    def _environment(self) -> "Environment":
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        made = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
             undefined=StrictUndefined,
@@ -39,9 +48,8 @@ class Templates:
             auto_reload=False,
         )
         made.filters.update({each.__name__: each for each in _FILTERS}, url=lambda text: quote(str(text), safe=""))
-        made.globals.update(static=static.url, version=__version__)
-        self._compiled: Future[None] | None = None
-        self._one = threading.Lock()
+        made.globals.update(static=self._static.url, version=__version__)
+        return made
 
     def render(self, name: str, **names: Any) -> bytes:
         """What a template gives. One that is not compiled yet is compiled here."""
