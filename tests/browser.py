@@ -35,6 +35,10 @@ ARGUMENTS = [
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1360, "height": 900}
 SERIOUS = frozenset({"serious", "critical"})
+STILL = """async () => {
+  const ending = document.getAnimations().filter(one => Number.isFinite(one.effect.getComputedTiming().endTime));
+  await Promise.allSettled(ending.map(one => one.finished));
+}"""
 expect.set_options(timeout=15_000)  # a machine that is busy is slow, and what is there is seen at once
 
 
@@ -95,6 +99,7 @@ class Visit:
         """What axe finds on the page as it is: serious and critical ones, each with its places."""
         # By the debugger and not as a script of the page: that its Content-Security-Policy refuses.
         await self.page.evaluate(AXE.read_text() + "; undefined")
+        await self.page.evaluate(STILL)  # what fades has the colours of neither end
         found: dict[str, Any] = await self.page.evaluate("async () => await axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{one['id']}: {one['help']}: "

@@ -4,7 +4,8 @@ The rule: what a trigger sees is built by the code that reads the stream, from t
 within one short read-only transaction, and needs the right to read the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -25,6 +26,7 @@ from cdcd.sources.rows import Change, Table, Transaction
 from cdcd.sources.translate import translated
 
 PATIENCE = 2000  # milliseconds that reading may take
+ENOUGH = 16 << 20  # bytes of rows, after which no other one is read
 _COLUMNS = """
 SELECT c.oid::bigint, c.relreplident::text, a.attname::text, a.atttypid::bigint, a.atttypmod,
        a.attnum = ANY(coalesce(i.indkey::int2[], '{}')) AS identifies
@@ -46,8 +48,9 @@ class Present:
 
 
 async def rows(project: str, database: Database, table: tuple[str, str], kind: str, limit: int, now: int) -> list[Present]:
-    """The last rows by the primary key, else any, as events of type `kind` (`DB_INSERT`, `DB_UPDATE`, `DB_DELETE`) at `now`
-    (microseconds since the Unix epoch). Raises SourceUnavailable, and SourceNotReady when they cannot be read."""
+    """The last rows by the primary key, else any; fewer when they are large (`ENOUGH`). They come as events of type `kind` (`DB_INSERT`,
+    `DB_UPDATE`, `DB_DELETE`) at `now` (microseconds since the Unix epoch). Raises SourceUnavailable, and SourceNotReady when they cannot
+    be read."""
     schema, name = table
     with translated(database):
         async with catalog_of(database) as connection, connection.transaction():
@@ -94,8 +97,7 @@ async def _read(
     # Of the table's columns: the bare name would be that of the text.
     order = f" ORDER BY {', '.join(f'present.{identifier(column)} DESC' for column in key)}" if key else ""
     try:
-        cursor = await connection.execute(f"SELECT {listed} FROM {quoted(*table)} AS present{order} LIMIT {int(limit)}")
-        return await cursor.fetchall()
+        return await _enough(connection, f"SELECT {listed} FROM {quoted(*table)} AS present{order} LIMIT {int(limit)}")
     except psycopg.errors.InsufficientPrivilege as error:
         raise SourceNotReady(
             f"the role of {database.name} may not read {'.'.join(table)}",
@@ -103,6 +105,18 @@ async def _read(
         ) from error
     except psycopg.errors.QueryCanceled as error:
         raise SourceNotReady(f"reading {'.'.join(table)} takes longer than {PATIENCE / 1000:g} s") from error
+
+
+async def _enough(connection: psycopg.AsyncConnection[TupleRow], query: str) -> list[TupleRow]:
+    found: list[TupleRow] = []
+    size = 0
+    async with connection.cursor() as cursor, aclosing(cast("AsyncGenerator[TupleRow]", cursor.stream(query))) as rows:
+        async for row in rows:
+            found.append(row)
+            size += sum(len(value) for value in row if value is not None)
+            if size >= ENOUGH:
+                break
+    return found
 
 
 def _present(table: Table, kind: str, values: Sequence[str | None], now: int) -> Present:

@@ -60,6 +60,12 @@ async def test_rows_are_told_as_the_stream_tells_them(database: Server) -> None:
     assert [data["doc"]["id"] for _, data in await read(database, ("public", "many"), limit=3)] == [12, 11, 10]
 
 
+async def test_of_large_rows_fewer_are_read(database: Server) -> None:
+    database.execute("CREATE TABLE large (id int PRIMARY KEY, body text)")
+    database.execute("INSERT INTO large SELECT n, repeat('x', 6 << 20) FROM generate_series(1, 12) AS n")
+    assert [data["doc"]["id"] for _, data in await read(database, ("public", "large"), limit=12)] == [12, 11, 10]
+
+
 async def test_why_rows_cannot_be_read(database: Server) -> None:
     database.execute(TABLE)
     for table in (("public", "nothing"), ("public", "seen")):
