@@ -29,6 +29,7 @@ from tests.daemon import Daemon
 from tests.endpoint import Endpoint
 from tests.integration.server.talking import api, token
 from tests.postgres import Database
+from tests.proxy import Proxy
 
 KEY = Secret(b"k" * 32, "k")
 LARGEST = 70_000  # bytes of a body
@@ -214,20 +215,18 @@ async def test_a_daemon_whose_address_is_in_use_ends_with_the_reason(tmp_path: P
 
 
 async def test_a_store_that_is_away_is_told_and_the_daemon_goes_on(tmp_path: Path, database: Database) -> None:
-    async with Endpoint() as endpoint:
-        setting = Setting(tmp_path, database, endpoint)
+    async with Endpoint() as endpoint, Proxy.to_postgres(database.dsn) as proxy:
+        setting = Setting(tmp_path, database, endpoint, url=proxy.dsn(database.tcp_dsn))
         async with api(setting, {}, events={"A": {}}) as client:
             event = {"type": "A", "delay": "1h"}
             assert (await client.post("/v1/events", event)).status == 202
-            await setting.ask("ALTER TABLE cdcd.queued RENAME TO hidden")
+            await proxy.refuse()
+            proxy.reset()
             got = await client.post("/v1/events", event)
             assert got.status == 503
             assert "Retry-After" in got.headers
             assert (await client.ask("GET", "/v1/events/scheduled", role="admin")).status == 503
-            await setting.ask("ALTER TABLE cdcd.hidden RENAME TO queued")
-            await setting.ask(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            await proxy.accept()
             async with asyncio.timeout(30):  # connections that were cut are told, until there are others
                 while (got := await client.post("/v1/events", event)).status != 202:
                     assert got.status == 503
