@@ -8,12 +8,15 @@ async with daemon:
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from cdcd.replication.lsn import parse_lsn
 from tests.daemon import Daemon
@@ -72,13 +75,22 @@ class Setting:
     async def until(self, query: str, wanted: int | str | Callable[[Any], bool], timeout: float = 30.0) -> None:
         """Wait until `query` gives the one value `wanted`, or one that `wanted`, a predicate, takes."""
         deadline = time.monotonic() + timeout
-        while True:
-            ((value,),) = await self.ask(query)
-            if wanted(value) if callable(wanted) else value == wanted:
-                return
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{query}: {value!r} after {timeout} s, not {wanted!r}")
-            await asyncio.sleep(0.02)  # a table does not tell when it changes
+        async with contextlib.AsyncExitStack() as open_:
+            connection = None
+            while True:
+                if connection is None or connection.closed:  # one for all looks: one for each would keep the server busy
+                    connection = await open_.enter_async_context(await self.database.aconnect())
+                try:
+                    ((value,),) = await (await connection.execute(query)).fetchall()
+                except psycopg.OperationalError:
+                    if not connection.closed:
+                        raise
+                    continue  # it was cut
+                if wanted(value) if callable(wanted) else value == wanted:
+                    return
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{query}: {value!r} after {timeout} s, not {wanted!r}")
+                await asyncio.sleep(0.02)  # a table does not tell when it changes
 
     async def processed(self, count: int, timeout: float = 30.0) -> None:
         """Wait until so many deliveries are processed, and nothing else is left."""
