@@ -3,6 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# An old pip, as Python brings it, takes twice as long: each set-up begins with a new one.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
 SEEDS ?= 1
 SECONDS ?= 30
@@ -84,10 +86,12 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo 'Installing cdcd and a PostgreSQL into $(VENV): about a minute, once.'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	-$(PIP) --upgrade pip
+	$(PIP) -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo 'Installing cdcd and what its development needs into $(VENV): a minute or two, once.'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	-$(PIP) --upgrade pip
+	$(PIP) $(PIPFLAGS) -e '.[dev]'
 	@touch $(VENV)/.demo $@

@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 
 
 def run(server: Server, *, small: bool) -> list[Figure]:
-    rows, idle = (50_000, 3.0) if small else (1_000_000, 20.0)
+    rows, idle = (20_000, 3.0) if small else (1_000_000, 20.0)
     endpoint = Endpoint()
     try:
         dsn = server.database()
