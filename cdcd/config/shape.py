@@ -1,4 +1,5 @@
-"""The shape of the file: which options there are, of which kind, with which default. The JSON Schema is made from this.
+"""The shape of the file: which options there are, of which kind, with which default. The JSON Schema is made from this (`json_schema`), and
+from what stands below each option.
 
 What one value must be is said here. What values must be to each other, and what needs the place of a part of a value (headers,
 URLs, names), is in `checks`.
@@ -58,7 +59,7 @@ CustomName = Annotated[str, AfterValidator(custom_type)]
 class Shape(BaseModel):
     """A mapping with known options."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Shorthand(Shape):
@@ -437,26 +438,3 @@ class ConfigShape(Shape):
     reload: Reload = Reload.MANUAL
     """When this file and those that it includes are read again: `manual` (SIGHUP, the API, `cdcd reload`), or `watch`: also whenever
     one of them was changed."""
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the configuration file."""
-    made = ConfigShape.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_substitutable(made)}
-
-
-def _substitutable(part: Any, *, schemas: bool = True) -> Any:
-    """Let `${env:NAME}` stand where a number, a truth value, an enumeration or a pattern is asked for."""
-    if isinstance(part, list):
-        return [_substitutable(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    if schemas and (part.get("type") in ("integer", "number", "boolean") or "enum" in part or "pattern" in part):
-        notes = {name: part[name] for name in ("title", "description", "default") if name in part}
-        rule = {name: value for name, value in part.items() if name not in notes}
-        return {"anyOf": [rule, {"type": "string", "pattern": r"^\$\{(env|file|credential):"}], **notes}
-    plain = ("default", "examples", "required", "enum")
-    return {
-        name: value if name in plain else _substitutable(value, schemas=name not in ("properties", "$defs"))
-        for name, value in part.items()
-    }
