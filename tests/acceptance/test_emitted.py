@@ -24,7 +24,7 @@ def triggers(setting: Setting) -> dict[str, object]:
     }
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_a_message_is_an_event(tmp_path: Path, database: Database) -> None:
     """Committed it is delivered, rolled back it never was; what is not for us, or no event, stops nothing."""
     database.execute(TABLE)

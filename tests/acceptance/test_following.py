@@ -169,7 +169,7 @@ async def test_a_kill_around_the_commit_queues_the_chained_event_once(tmp_path: 
         assert len(endpoint.to("/row")) <= 2
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_truncate_is_one_event_a_table(tmp_path: Path, database: Database) -> None:
     """With its options; rows of the same transaction have the ids they would have without it; a partitioned root, one event."""
     database.execute(TABLE)

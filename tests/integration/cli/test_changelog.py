@@ -70,7 +70,7 @@ async def test_from_nothing_to_nothing_where_replication_is_refused(
         assert cdcd("teardown", "--yes", "-c", config).out == "Nothing is there.\n"
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_a_role_that_may_only_read_the_log(database: Database, databases: Databases, tmp_path: Path) -> None:
     """The owner runs what `cdcd setup --print` prints; the role needs no right on any table of the application."""
     database.execute(TABLES)

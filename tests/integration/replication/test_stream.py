@@ -73,7 +73,7 @@ async def test_a_stale_position_causes_no_storm(database: Database) -> None:
         assert found.stream.confirmed == 0
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_a_paused_reader_is_not_timed_out(database: Database) -> None:
     """With wal_sender_timeout 2 s a reader that does not read for 4 s stays, and then gets every row."""
     database.execute(TABLE)

@@ -32,7 +32,7 @@ async def looked(it: Reader) -> None:
     await it.until(lambda: horizon.readable >= written or any(mark.number >= written for mark in horizon._waiting), "a look")
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK", "PREPARE TRANSACTION 'two'"])
 async def test_a_lower_number_that_commits_later_is_not_skipped(database: Database, end: str) -> None:
     """What was numbered behind it waits, until it is there or was rolled back; prepared, it is still open."""

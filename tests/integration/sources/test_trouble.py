@@ -119,7 +119,7 @@ async def test_another_cluster_at_the_same_address(database: Database, databases
     assert other.slots() == []
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_a_publication_that_was_dropped_while_it_was_read(database: Database) -> None:
     """It is made again. The gap is told from a time when it was there, although PostgreSQL 18 went on in silence."""
     database.execute(ITEMS)
@@ -271,7 +271,7 @@ async def test_a_role_that_may_not_change_the_publication(database: Database) ->
         await asyncio.to_thread(database.execute, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-@pytest.mark.matrix
+@pytest.mark.matrix(ends=True)
 async def test_an_idle_source_does_not_hold_up_the_servers_shutdown(own_server: OwnServer, postgres: Postgres) -> None:
     """A fast shutdown waits for its readers' confirmation; ours leaves instead, and comes back."""
     server = own_server(major=postgres.major)
