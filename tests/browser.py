@@ -30,6 +30,8 @@ SHOTS = os.environ.get("CDCD_TEST_SHOTS", "")
 MISSING = "the browser tests need Chromium and axe: `make browser` installs them"
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    # One process draws and one shows: what more of them cost is what most of a test costs.
+    *("--in-process-gpu", "--disable-software-rasterizer", "--renderer-process-limit=1", "--process-per-site"),
     *("--disable-component-update", "--disable-sync", "--font-render-hinting=none"),
 ]
 PHONE: ViewportSize = {"width": 390, "height": 844}
@@ -125,6 +127,7 @@ async def visiting(
         viewport=size,
         color_scheme="dark" if dark else "light",
         device_scale_factor=scale,
+        reduced_motion="reduce",  # what breathes is drawn sixty times a second, by the processor
         java_script_enabled=scripts,
         locale="en-GB",
         timezone_id="UTC",

@@ -35,7 +35,12 @@ async def operate(reach: "Reach", order: Body, *, dry_run: bool, yes: bool, wait
         to = f" to {order['to']}" if "to" in order else ""
         if not confirmed(f"{order['action'].capitalize()} {words}{to}?", yes=False):
             return REFUSED
-    begun = await reach.operate(order)
+    beginning = asyncio.ensure_future(reach.operate(order))
+    try:
+        begun = await asyncio.shield(beginning)
+    except asyncio.CancelledError:  # it may have begun all the same, and would go on
+        _stay()
+        return await _left(reach, await beginning)
     if not wait and not reach.direct:
         print_json(begun) if as_json else print(f"operation {begun['id']} runs; see `cdcd operations show {begun['id']}`")
         return DONE
@@ -47,9 +52,7 @@ async def follow(reach: "Reach", operation: Body, *, as_json: bool) -> int:
     try:
         operation = await watched(reach, operation)
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None:
-            task.uncancel()
+        _stay()
         return await _left(reach, operation)
     if not _dealt(operation):
         await _tell_unknown(reach, operation)
@@ -76,6 +79,13 @@ async def watched(reach: "Reach", operation: Body) -> Body:
             waiting = f" ({operation['remark']})" if operation["remark"] else ""
             progress.update(task, completed=_dealt(operation), description=operation["action"] + waiting)
     return operation
+
+
+def _stay() -> None:
+    """Ctrl-C is dealt with here; the next one ends it."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 async def _left(reach: "Reach", operation: Body) -> int:
