@@ -63,6 +63,7 @@ def test_what_is_in_it() -> None:
 
 
 @pytest.mark.skipif("CDCD_TEST_INSTALL" not in os.environ, reason="downloads: run with CDCD_TEST_INSTALL=1")
+@pytest.mark.timeout(600)  # it downloads what an image holds
 async def test_installation(tmp_path: Path) -> None:
     """What the build stage runs, in a directory with only what is copied; the program runs."""
     (tmp_path / "build").mkdir()
