@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -34,9 +34,18 @@ class Templates:
         self._static = static
         self._compiled: Future[None] | None = None
         self._one = threading.Lock()
+        self._made: Environment | None = None
+        self._making = threading.Lock()
 
-    @cached_property
+    @property
     def _environment(self) -> "Environment":
+        """Made once, whether the thread or a page wants it first."""
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def _make(self) -> "Environment":
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         made = Environment(
