@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # An old pip, as Python brings it, takes twice as long: each set-up begins with a new one. That tells warnings of build tools, in twelve lines.
 PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIPFLAGS ?= # more for the set-up: --no-compile leaves what is never imported uncompiled
 ARGS ?=
 SEEDS ?= 1
 SECONDS ?= 30

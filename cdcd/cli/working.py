@@ -37,10 +37,12 @@ async def operate(reach: "Reach", order: Body, *, dry_run: bool, yes: bool, wait
             return REFUSED
     beginning = asyncio.ensure_future(reach.operate(order))
     try:
-        begun = await asyncio.shield(beginning)
+        await asyncio.wait((beginning,))
     except asyncio.CancelledError:  # it may have begun all the same, and would go on
         _stay()
+        print("Waiting for what became of it…", file=sys.stderr)
         return await _left(reach, await beginning)
+    begun = beginning.result()
     if not wait and not reach.direct:
         print_json(begun) if as_json else print(f"operation {begun['id']} runs; see `cdcd operations show {begun['id']}`")
         return DONE

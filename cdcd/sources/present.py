@@ -26,7 +26,7 @@ from cdcd.sources.rows import Change, Table, Transaction
 from cdcd.sources.translate import translated
 
 PATIENCE = 2000  # milliseconds that reading may take
-ENOUGH = 16 << 20  # bytes of rows, after which no other one is read
+ENOUGH = 16 << 20  # characters of rows, after which no other one is read
 _COLUMNS = """
 SELECT c.oid::bigint, c.relreplident::text, a.attname::text, a.atttypid::bigint, a.atttypmod,
        a.attnum = ANY(coalesce(i.indkey::int2[], '{}')) AS identifies

@@ -1,7 +1,7 @@
 """The CEL library, `cel`, without its command line.
 
 `import cel` imports that too, and with it a toolkit for terminals: a tenth of a daemon's start and 8 MB of its memory, for nothing.
-An empty module stands in its place while `cel` is imported, and for no longer.
+While `cel` is imported an empty module stands in its place.
 """
 
 import sys
@@ -11,9 +11,10 @@ _NAME = "cel.cli"
 _empty = ModuleType(_NAME)
 sys.modules.setdefault(_NAME, _empty)
 
-import cel  # noqa: E402  # what is above must come first
-
-if sys.modules[_NAME] is _empty:
-    del sys.modules[_NAME]
+try:
+    import cel
+finally:
+    if sys.modules[_NAME] is _empty:
+        del sys.modules[_NAME]
 
 __all__ = ["cel"]

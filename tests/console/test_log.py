@@ -246,7 +246,7 @@ async def cancel_what_waits(chromium: Browser, client: Client, setting: Setting)
 async def count_patiently(chromium: Browser, client: Client, setting: Setting) -> None:
     """What no index finds takes a while to count: the page is there before, and what was typed into it stays."""
     await setting.ask(
-        "UPDATE cdcd.event_logs SET payload = json_build_object('text', repeat('x', 20000)) WHERE trigger = 'dead'"
+        "UPDATE cdcd.event_logs SET payload = json_build_object('text', repeat('x', 10000)) WHERE trigger = 'dead'"
     )
     await setting.ask("UPDATE cdcd.event_logs SET payload = '{\"a\": \"needle\"}' WHERE trigger = 'dead' AND key = '500'")
     async with visiting(chromium, client.url, _token(client), size=DESK) as visit:

@@ -16,8 +16,9 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from cdcd.admin.asking import ACTIONS
+from cdcd.admin.deliveries import COUNTED
 from cdcd.admin.faces import Admin
-from cdcd.admin.operations import LOOKED, Order
+from cdcd.admin.operations import LOOKED, SHOWN, Order, Preview
 from cdcd.server.auth import OPERATORS
 from cdcd.server.console.filters import Asked, asked, moment_of, sentence
 from cdcd.server.console.pages import Pages, see
@@ -130,11 +131,17 @@ class Bulk:
             written=written,
             selected=words,
             preview=preview,
-            patiently=patiently,
+            unsure=not patiently and preview is not None and _is_unsure(preview),
             problem=problem,
             actions=ACTIONS,
             once=written.once or str(uuid4()),
         )
+
+
+def _is_unsure(preview: Preview) -> bool:
+    """Whether more would be known of it with more time."""
+    total = preview.total
+    return (not total.exact and total.number < COUNTED) or len(preview.first) < min(SHOWN, total.number)
 
 
 def routes(pages: Pages, admin: Admin) -> tuple[Route, ...]:

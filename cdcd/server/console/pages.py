@@ -67,7 +67,12 @@ class Pages:
 
     def everybody(self, method: str, path: str, handler: Handler) -> Route:
         """A page for which nobody need have signed in. `path` is whole."""
-        return Route(method, path, handler, open=True, body=method == "POST", page=True, form=self.form)
+
+        async def answer(call: Call) -> Reply | Stream:
+            await self._templates.made()
+            return await handler(call)
+
+        return Route(method, path, answer, open=True, body=method == "POST", page=True, form=self.form)
 
     def _compiled(self, handler: Handler) -> Handler:
         async def answer(call: Call) -> Reply | Stream:

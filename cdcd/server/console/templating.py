@@ -64,6 +64,11 @@ class Templates:
         """What a template gives. One that is not compiled yet is compiled here."""
         return self._environment.get_template(name).render(**names).encode()
 
+    async def made(self) -> None:
+        """Return when one can be compiled: what compiles them is imported in a thread."""
+        if self._made is None:
+            await asyncio.to_thread(lambda: self._environment)
+
     def begin(self) -> Future[None]:
         """Compile all of them in a thread, once."""
         with self._one:
