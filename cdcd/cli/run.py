@@ -71,5 +71,9 @@ async def _main(daemon: Daemon) -> int:
         with contextlib.suppress(OSError):
             print(error.explain(), *more.values(), sep="\n", file=sys.stderr) if sys.stderr.isatty() else None
         return 1
+    finally:
+        # With the loop its handlers go: a reload that is asked for too late would end the process as if it had failed.
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log.info("stopped")
     return 130 if aborted else 0

@@ -448,3 +448,19 @@ async def test_the_command(tmp_path: Path, database: Database) -> None:
             setting.directory.joinpath("cdcd.yaml").write_text(json.dumps(changed))
             code, said = await command("-c", file)
             assert (code, "no table is named" in said) == (1, True), said
+
+
+async def test_one_that_comes_too_late_changes_nothing(tmp_path: Path, database: Database) -> None:
+    """SIGHUP, again and again, until the process is gone: it ends in order all the same."""
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)")
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        daemon = setting.daemon({"t": setting.trigger("/t", table="t")})
+        async with daemon:
+            ending = asyncio.create_task(daemon.stop())
+            await daemon.wait_log("stopped")
+            while not ending.done():
+                if daemon.process is not None and daemon.process.returncode is None:
+                    daemon.process.send_signal(signal.SIGHUP)
+                await asyncio.sleep(0.001)
+            assert await ending == 0

@@ -26,7 +26,6 @@ from tests.torture.trouble import Flaky, Trouble
 from tests.torture.workload import Client
 from tests.torture.world import INSERTED, KEYED, SLOT, TABLES, Numbers, write_config
 
-PATHS = ("/keyed", "/all", "/none")
 PATIENT = {
     "1s": "30s",
     "2s": "40s",
@@ -218,19 +217,19 @@ class Torture:
             for table in (*KEYED, *INSERTED):
                 cursor = await connection.execute(f"SELECT row_to_json(t) FROM {table} t")
                 real[table] = [row for (row,) in await cursor.fetchall()]
-        received: set[str] = set()
+        received: dict[str, str] = {}
         figures |= {"receipts": 0, "ids": 0, "again": 0, "after_2xx": 0}
         for name, endpoint in zip(("steady", "flaky"), self.endpoints, strict=True):
             receipts = _receipts(endpoint)
             first = account.firsts(receipts, faults)
             copy = account.Copy(name, faults)
             for receipt in first:
-                if receipt.path in PATHS:
+                if receipt.path in account.PATHS:
                     copy.apply(receipt)
             copy.compare(real)
             if self.marks is not None and name == "steady":
                 account.check_marks(first, self.marks, faults, strict=self.calm)
-            received |= {receipt.id for receipt in first}
+            received |= {receipt.id: receipt.path for receipt in first}
             figures["receipts"] += len(receipts)
             figures["ids"] += len(first)
             figures["again"] += len(receipts) - len(first)
@@ -244,9 +243,8 @@ class Torture:
                 await store.execute("SELECT event_id::text, number FROM cdcd.invocation_logs")
             ).fetchall():
                 tried[id_].append(number)
-        account.check_store(
-            received, [(id_, status, attempts, remark) for id_, status, attempts, remark in logged], tried, faults
-        )
+        rows = [(id_, status, attempts, remark) for id_, status, attempts, remark in logged]
+        account.check_store(received, rows, tried, faults, strict=self.calm)
 
 
 def _receipts(endpoint: Flaky) -> list[account.Receipt]:
