@@ -16,7 +16,6 @@ from tests.torture.reloads import Marks
 from tests.torture.world import KEYED
 
 Row = dict[str, Any]
-PATHS = ("/keyed", "/all", "/none")  # of the triggers that stay
 MOST = 12  # faults of a kind that are told
 
 
@@ -169,18 +168,14 @@ def check_store(
     logged: Sequence[tuple[str, str, int, str | None]],
     tried: Mapping[str, list[int]],
     faults: Faults,
-    *,
-    strict: bool,
 ) -> None:
     """`received` is the path of each id, `logged` are event_logs' (id, status, attempts, remark), `tried` the numbers of each id's recorded
-    attempts. `strict`: the daemon never ended before it had recorded what it sent. Else what was sent may be read again by a configuration
-    that has not its trigger any more, and so never be recorded."""
+    attempts."""
     ids = [id_ for id_, *_ in logged]
     if len(ids) != len(set(ids)):
         faults.add("store: an id is there twice", str(len(ids) - len(set(ids))))
     for id_ in received.keys() - set(ids):
-        if strict or received[id_] in PATHS:
-            faults.add("store: received and not recorded", f"{id_} at {received[id_]}")
+        faults.add("store: received and not recorded", f"{id_} at {received[id_]}")
     for id_ in set(ids) - received.keys():
         faults.add("store: recorded and not received", id_)
     for id_, status, attempts, remark in logged:

@@ -27,11 +27,11 @@ LOOKING = {  # takes a body and changes nothing
     *("POST /v1/triggers/try", "POST /console/triggers/{name}/try", "POST /console/try-sample"),
 }
 
-EDITING = {
+EDITING = {  # shows what only an admin may change
     "GET /console/new-trigger",
     "GET /console/new-trigger/tables",
     "GET /console/triggers/{name}/edit",
-}  # to be changed there
+}
 
 
 async def reached(_: Call) -> Reply:
