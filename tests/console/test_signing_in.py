@@ -270,6 +270,7 @@ async def when_the_session_is_over(chromium: Browser, client: Client) -> None:
         page = visit.page
         visit.allowed.append("401")
         await visit.go("/console/events?key=7")
+        await page.wait_for_load_state("networkidle")  # what the page itself still asks for would lead away before the click
         (cookie,) = await page.context.cookies()
         over = made(client, exp=time.time() - 60)
         await page.context.add_cookies([{"name": cookie.get("name", ""), "value": over, "url": client.url, "httpOnly": True}])
