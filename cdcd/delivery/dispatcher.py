@@ -73,6 +73,10 @@ class Dispatcher:
         self._move(queue, NOWHERE)
         return records
 
+    def keep(self, trigger: TriggerConfig) -> None:
+        """It is gone since before the start: what still comes of it is staged, and nothing is claimed until it comes back."""
+        self.queues[trigger.name] = Queue(trigger, NOWHERE, 0, self._most_lanes)
+
     def flush(self, trigger: str) -> list[Record]:
         """Stage what is in memory of it."""
         queue = self.queues[trigger]

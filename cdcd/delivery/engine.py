@@ -19,7 +19,7 @@ import structlog
 
 from cdcd import failpoints
 from cdcd.clock import Clock
-from cdcd.config.model import Kind, Limits
+from cdcd.config.model import Kind, Limits, TriggerConfig
 from cdcd.delivery.circuit import State
 from cdcd.delivery.dispatcher import Dispatcher
 from cdcd.delivery.feeding import Feeding
@@ -114,13 +114,13 @@ class Engine:
         for name in self.dispatcher.paused:
             log.info("trigger.paused", trigger=name, deliveries=counts.get(name, 0))
         for name, count in counts.items():
-            queue = self.dispatcher.queues.get(name)
-            if queue is None:
+            if name in self._triggers:
+                log.info("backlog.found", trigger=name, deliveries=count)
+            else:
                 log.warning("backlog.orphaned", trigger=name, deliveries=count, hint="no enabled trigger has this name")
-                continue
-            queue.backlog.restore(count, await self._backlog.lanes(name, MOST_LANES))
-            self._due[name] = 0.0
-            log.info("backlog.found", trigger=name, deliveries=count)
+            if (queue := self.dispatcher.queues.get(name)) is not None:
+                queue.backlog.restore(count, await self._backlog.lanes(name, MOST_LANES))
+                self._due[name] = 0.0
 
     async def stop(self) -> None:
         """Send nothing new; let attempts under way end until `limits.shutdown`, then break them off."""
@@ -169,6 +169,10 @@ class Engine:
             self._triggers = {each: trigger for each, trigger in self._triggers.items() if each != name}
             self._record(self.dispatcher.retire(name))
         return {name: count for name in names if (count := self.dispatcher.queues[name].backlog.count)}
+
+    def keep(self, trigger: TriggerConfig) -> None:
+        """It is gone since before the start (called before it): what still comes of it is staged, and stays."""
+        self.dispatcher.keep(trigger)
 
     def flush(self, names: Iterable[str]) -> None:
         """Stage what is in memory of these."""

@@ -49,7 +49,7 @@ def compare(old: Config, new: Config, reading: Iterable[str]) -> Plan:
     before, after = enabled(old), enabled(new)
     changed = {name for name in before.keys() & after.keys() if not _same(before[name], after[name])}
     added, removed = after.keys() - before.keys(), before.keys() - after.keys()
-    rematched = frozenset({name for name in changed if _wants(before[name]) != _wants(after[name])} | added | removed)
+    rematched = frozenset({name for name in changed if wants(before[name]) != wants(after[name])} | added | removed)
     relaned = frozenset(
         name for name in changed if (before[name].order, before[name].key) != (after[name].order, after[name].key)
     )
@@ -103,7 +103,7 @@ def _same(before: TriggerConfig, after: TriggerConfig) -> bool:
     return bool(_bare(before) == _bare(after)) and before.claims == after.claims and before.put_in == after.put_in
 
 
-def _wants(trigger: TriggerConfig) -> tuple[object, ...]:
+def wants(trigger: TriggerConfig) -> tuple[object, ...]:
     """What decides which events become its deliveries, and with which lane."""
     return (
         *(trigger.kind, trigger.types, trigger.database, trigger.tables, trigger.storage, trigger.paths, trigger.schedule),

@@ -1,8 +1,8 @@
 """Takes another configuration over while everything runs.
 
 The order:
-1. prepare: tables join the publications, files of certificates are read, the backlog of triggers that come back is looked up. Anything
-   may fail here, and then nothing has changed;
+1. prepare: tables join the publications, files of certificates are read, the backlog of triggers that come back is looked up, the new
+   triggers are noted (`former`). Anything may fail here, and then nothing has changed;
 2. take over: in one step of the event loop engine, requests, queue, files, channels, API; and each database gets the position behind which
    the new triggers hold. Nothing fails here;
 3. begin what is new, end what is left;
@@ -21,7 +21,7 @@ from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.queues import Stored
 from cdcd.delivery.sender import Prepared, Sender
-from cdcd.errors import CdcdError
+from cdcd.errors import CdcdError, StoreUnavailable
 from cdcd.event import Tracked
 from cdcd.lifecycle import Group
 from cdcd.reloading.parts import Maker, Rows, Rules
@@ -34,12 +34,15 @@ from cdcd.sources.files.source import FilesSource
 from cdcd.sources.preparing import prepare, tidy
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.schedule import ScheduleSource
+from cdcd.store.in_force import InForce, forgotten
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
+from cdcd.triggers.definition import definitions
 from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
+RETRY = 1.0  # seconds until a store that is away is asked again
 FIRST_LOOK = 5.0  # seconds that the first look at a store of files is waited for
 
 
@@ -62,6 +65,7 @@ class Running:
     files: Group[FilesSource]
     channels: Group[ChannelSource]
     schedules: Group[ScheduleSource]
+    in_force: InForce
     applied: Callable[[Config], None]
     judge: Callable[[Config], None] = lambda _: None
     always: tuple[Trigger, ...] = ()
@@ -84,6 +88,22 @@ class Taken:
 
     positions: dict[str, str] = field(default_factory=dict)
     reached: dict[str, "asyncio.Future[None]"] = field(default_factory=dict)
+
+
+async def forget(running: Running, names: Iterable[str]) -> None:
+    """Commit what is staged: that is all that the triggers of these names are owed, unless a reload has brought them back."""
+
+    def present() -> set[str]:
+        return {trigger.name for trigger in running.rules.triggers}
+
+    gone = sorted(set(names) - present())
+    await running.recorder.submit((), (forgotten(gone),) if gone else ())
+    while not present().isdisjoint(gone):  # one that was about to come back
+        try:
+            await running.in_force.note(definitions(running.rules.triggers))
+            break
+        except StoreUnavailable:
+            await asyncio.sleep(RETRY)
 
 
 class Taking:
@@ -111,6 +131,8 @@ class Taking:
                     raise position
                 ready.positions[source.cuts.database.name] = position
             ready.stored = await running.engine.stored(plan.added)
+            if not plan.rematched.isdisjoint(trigger.name for trigger in rules.triggers):
+                await running.in_force.note(definitions(rules.triggers))  # at last, since what is noted counts
         except BaseException:
             for source in sources:
                 source.cuts.prepare(None)
@@ -207,7 +229,7 @@ class Taking:
         present = {trigger.name for trigger in running.rules.triggers}  # another reload may have brought them back
         kept = running.engine.retire([name for name in plan.removed if name not in present])
         running.engine.flush(name for name in plan.changed if name in plan.rematched and name in present)
-        await running.recorder.submit(())
+        await forget(running, plan.removed)
         await self._end(closed, former)
         return kept
 

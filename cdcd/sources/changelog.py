@@ -26,7 +26,7 @@ from cdcd.changelog.names import LEAF_BITS
 from cdcd.changelog.shape import Shape, shape_of
 from cdcd.config.model import Config, Database
 from cdcd.errors import PermanentError, SourceNotReady, TransientError
-from cdcd.event import Delivery, Position
+from cdcd.event import Position
 from cdcd.lifecycle import Supervisor, Tasks
 from cdcd.replication.messages import Delete, Insert, Update
 from cdcd.replication.progress import Checkpoint, Progress
@@ -40,6 +40,7 @@ from cdcd.sources.logged import LogWatch, names_of, prepare
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import connect
 from cdcd.sources.pipeline import Pipeline, PositionWriter
+from cdcd.sources.rereading import unrecorded
 from cdcd.sources.rows import Transaction
 from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
@@ -127,6 +128,11 @@ class ChangelogSource:
         self._recorded_newest = 0  # and up to where it may hold deliveries
 
     # Life
+
+    def formerly(self, wants: Wants) -> "asyncio.Future[None]":
+        """What was committed before the first connection is matched by `wants`. Called before `start`; ends when that has been read."""
+        self._matching.take_over(wants.index, wants.largest)
+        return self.cuts.formerly(wants)
 
     async def start(self) -> None:
         """Open the log; raises what only a person can mend. A database that cannot be reached is tried again in the background."""
@@ -223,7 +229,7 @@ class ChangelogSource:
             self._begin_at(known, written, ours)
         self._scanned = self._read_up_to[0]
         self._anew = False
-        self.cuts.opened(installed.log)
+        self.cuts.opened(installed.log, written)
         self._standing.opened()
         self._log.info("source.reading", position=self._read_up_to[0], written=written)
         if known is None:
@@ -445,25 +451,16 @@ class ChangelogSource:
         if not deliveries:
             return
         if self._look_up_to:
-            again = [each for each in deliveries if each.event.position <= self._look_up_to]
-            if again:
-                deliveries = await self._new(again, deliveries)
-            else:
+            left = await unrecorded(self._reads, deliveries, self._look_up_to, self._log)
+            if left is None:
                 self._look_up_to = 0
+            else:
+                deliveries = left
         self._matching.waiting = []
         if deliveries:
             self._newest = max(self._newest, deliveries[-1].event.position)  # from here on it may be recorded
             self._pipeline.offer(deliveries)
         failpoints.hit("source.offered")
-
-    async def _new(self, again: Sequence[Delivery], deliveries: list[Delivery]) -> list[Delivery]:
-        known = await self._reads.known([(delivery.id, delivery.event.time) for delivery in again])
-        if known:
-            self._log.info("source.known_already", deliveries=len(known))
-            for delivery in again:
-                if delivery.id in known and delivery.checkpoint is not None:
-                    delivery.checkpoint.settle()
-        return [each for each in deliveries if each.id not in known]
 
     async def _let_settled_go(self) -> None:
         """Empty the leaves behind the recorded position, each time that it has come to another leaf. What is in use is tried again."""

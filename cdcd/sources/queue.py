@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -76,6 +77,15 @@ class _Held:
             self._settled(self._id)
 
 
+@dataclass(slots=True, frozen=True)
+class Formerly:
+    """What is due `until` then (microseconds since the Unix epoch) is matched by `index`. `done` ends when nothing of that is left."""
+
+    index: Index
+    until: int
+    done: "asyncio.Future[None]"
+
+
 class QueueSource:
     """A part; see the module. `matched`, when given, is told which deliveries an event became."""
 
@@ -126,6 +136,12 @@ class QueueSource:
         self._looked_at = 0.0  # wall-clock seconds
         self._look_due = math.inf  # when it looks next at the latest, by the event loop's clock
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
+        self._formerly: Formerly | None = None
+
+    def formerly(self, index: Index) -> "asyncio.Future[None]":
+        """What is due at the start is matched by `index`. Called before `start`; ends when nothing of that is left."""
+        self._formerly = Formerly(index, int(self._clock.now() * 1e6), asyncio.get_running_loop().create_future())
+        return self._formerly.done
 
     async def start(self) -> None:
         """Begin; what is due already goes first."""
@@ -182,6 +198,7 @@ class QueueSource:
                 due = await self._take()
                 failpoints.hit("queue.taken")
                 await self._offer(due)
+                self._leave_behind(due)
                 if due.events:
                     self._awake.found(loop.time())
                     pause = SOONEST
@@ -201,6 +218,14 @@ class QueueSource:
                 self._look_up = False
                 await self._rest(due.next_due, pause)
                 pause = min(pause * 1.5, LATEST)
+
+    def _leave_behind(self, due: Due) -> None:
+        """What was due at the start has been read when a look finds none of it."""
+        formerly = self._formerly
+        if formerly is not None and all(queued.due > formerly.until for queued in due.events):
+            self._formerly = None
+            if not formerly.done.done():
+                formerly.done.set_result(None)
 
     async def _take(self) -> Due:
         if self._taken >= FLOOR_EVERY:
@@ -299,12 +324,14 @@ class QueueSource:
     def match(self, queued: Queued, oversize: int = 0) -> list[Delivery]:
         """One delivery for each trigger that wants the event. `oversize`: bytes of data that were not read."""
         matches: list[Match]
+        formerly = self._formerly
+        index = formerly.index if formerly is not None and queued.due <= formerly.until else self._index
         if oversize:
             error = too_large(oversize, self._largest)
-            matches = [(trigger, error) for trigger in self._index.custom.by_type.get(queued.type, ())]
+            matches = [(trigger, error) for trigger in index.custom.by_type.get(queued.type, ())]
         else:
-            matches = self._index.custom.match(occurrence_of(queued))
-        if not matches and not self._index.wanted(queued.type):
+            matches = index.custom.match(occurrence_of(queued))
+        if not matches and not index.wanted(queued.type):
             self._tell_unwanted(queued.type)
         event = Event(
             queued.type, queued.source, queued.subject, queued.key or "", queued.due, queued.data, 0, queued.extensions

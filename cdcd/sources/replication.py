@@ -18,7 +18,7 @@ import structlog
 from cdcd import failpoints
 from cdcd.config.model import Config, Database
 from cdcd.errors import CdcdError, PermanentError, SourceUnavailable, TransientError
-from cdcd.event import Delivery, Position
+from cdcd.event import Position
 from cdcd.lifecycle import Supervisor, Tasks
 from cdcd.replication.errors import PublicationMissing
 from cdcd.replication.frames import HEADER, KEEPALIVE, XLOG_DATA
@@ -34,6 +34,7 @@ from cdcd.sources.emitted import Ignored, Messages
 from cdcd.sources.matching import Matching
 from cdcd.sources.opening import HistoryChanged, Opened, catalog_of, open_stream
 from cdcd.sources.pipeline import Pipeline, PositionWriter
+from cdcd.sources.rereading import unrecorded
 from cdcd.sources.rows import Transaction
 from cdcd.sources.standing import Standing
 from cdcd.sources.translate import translated
@@ -117,6 +118,12 @@ class ReplicationSource:
 
     # Life
 
+    def formerly(self, wants: Wants) -> "asyncio.Future[None]":
+        """What was committed before the first connection is matched by `wants`. Called before `start`; ends when that has been read."""
+        self._matching.take_over(wants.index, wants.largest)
+        self._messages.take_over(wants.index, wants.largest)
+        return self.cuts.formerly(wants)
+
     async def start(self) -> None:
         """Open the stream; raises what only a person can mend. A database that cannot be reached is tried again in the background:
         it must not keep the others waiting."""
@@ -186,7 +193,7 @@ class ReplicationSource:
             self._begin_at(opened.start, known)
         self._anew = self._undecodable = False
         self._opened = opened
-        self.cuts.opened(opened.identity["system"], asking)
+        self.cuts.opened(opened.identity["system"], opened.intact, asking=asking)
         self._watch.intact = opened.intact
         self._stream = opened.stream
         self._stream.confirm(self._recorded)
@@ -439,25 +446,16 @@ class ReplicationSource:
             return
         failpoints.hit("source.matched")
         if self._look_up_to:
-            again = [each for each in deliveries if each.event.position <= self._look_up_to]
-            if again:
-                known = await self._known(again)
-                if known:
-                    self._log.info("source.known_already", deliveries=len(known))
-                    for delivery in again:
-                        if delivery.id in known and delivery.checkpoint is not None:
-                            delivery.checkpoint.settle()
-                    deliveries = [each for each in deliveries if each.id not in known]
-            else:
+            left = await unrecorded(self._reads, deliveries, self._look_up_to, self._log)
+            if left is None:
                 self._look_up_to = 0
+            else:
+                deliveries = left
         self._matching.waiting = []
         if deliveries:
             self._newest = max(self._newest, deliveries[-1].event.position)  # from here on it may be recorded
             self._pipeline.offer(deliveries)
         failpoints.hit("source.offered")
-
-    async def _known(self, deliveries: Sequence[Delivery]) -> set[str]:
-        return await self._reads.known([(delivery.id, delivery.event.time) for delivery in deliveries])
 
     # The recorder's side (Tracked)
 

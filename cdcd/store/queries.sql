@@ -484,6 +484,19 @@ SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, in
 -- A store is looked at for the first time: what an earlier first look left that was broken off is forgotten.
 DELETE FROM trees WHERE store = $1::text;
 
+-- name: in_force
+-- The triggers that count, and those that are gone and may still be owed something.
+SELECT name, definition::text FROM in_force ORDER BY name;
+
+-- name: in_force_note
+-- These count from now on.
+INSERT INTO in_force AS i (name, definition) SELECT n.name, n.definition::jsonb FROM unnest($1::text[], $2::text[]) AS n(name, definition)
+ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, since = excluded.since WHERE i.definition <> excluded.definition;
+
+-- name: in_force_forget
+-- These are gone, and whatever they were owed is in the backlog.
+DELETE FROM in_force WHERE name = ANY ($1::text[]);
+
 -- name: tree_forget
 -- Entries of a store that are gone.
 DELETE FROM trees t USING unnest($2::bytea[]) AS n(path)
