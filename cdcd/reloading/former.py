@@ -54,18 +54,14 @@ class Former:
         """What was in force; what is now is noted."""
         while True:
             try:
-                known = await self._running.in_force.all()
-                await self._running.in_force.note(definitions(self._running.rules.triggers))
+                return await self._running.in_force.note(definitions(self._running.rules.triggers))
             except StoreUnavailable as error:
                 log.warning("store.unavailable", error=str(error), retry_in=RETRY, hint=error.hint)
                 await asyncio.sleep(RETRY)
-            else:
-                return known
 
     async def stop(self) -> None:
         """What was not read up to there is kept in mind for the next start."""
         await self._tasks.cancel()
-        await self._running.in_force.close()
 
     def _keep(self, gone: list[Trigger]) -> list["asyncio.Future[None]"]:
         running = self._running

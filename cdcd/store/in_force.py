@@ -1,6 +1,5 @@
 """Which triggers count, as the store keeps it: so that a start without one of them knows what it was owed."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 
 from cdcd.store.arrays import words
@@ -9,26 +8,22 @@ from cdcd.store.writer import Effect
 
 
 class InForce:
-    """A connection of its own. Raises StoreUnavailable, StoreRefused."""
+    """A connection for each call, since these are rare. Raises StoreUnavailable, StoreRefused."""
 
     def __init__(self, dsn: str, schema: str) -> None:
-        self._session = Session(dsn, schema)
-        self._turn = asyncio.Lock()
+        self._dsn = dsn
+        self._schema = schema
 
-    async def all(self) -> dict[str, str]:
-        """Their definitions (JSON), by name."""
-        async with self._turn:
-            return dict(await self._session.fetch("in_force"))
-
-    async def note(self, definitions: Mapping[str, str]) -> None:
-        """These count too, and are defined like this."""
-        async with self._turn:
-            await self._session.execute("in_force_note", words(list(definitions)), words(list(definitions.values())))
-
-    async def close(self) -> None:
-        """Close the connection; the next call makes another."""
-        async with self._turn:
-            await self._session.close()
+    async def note(self, definitions: Mapping[str, str]) -> dict[str, str]:
+        """These count from now on and are defined like this (JSON), by name. All that was noted before."""
+        session = Session(self._dsn, self._schema)
+        try:
+            known: dict[str, str] = dict(await session.fetch("in_force"))
+            if definitions != {name: known.get(name) for name in definitions}:
+                await session.execute("in_force_note", words(list(definitions)), words(list(definitions.values())))
+        finally:
+            await session.close()
+        return known
 
 
 def forgotten(names: Iterable[str]) -> Effect:

@@ -490,8 +490,9 @@ SELECT name, definition::text FROM in_force ORDER BY name;
 
 -- name: in_force_note
 -- These count from now on.
-INSERT INTO in_force AS i (name, definition) SELECT n.name, n.definition::jsonb FROM unnest($1::text[], $2::text[]) AS n(name, definition)
-ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, since = excluded.since WHERE i.definition <> excluded.definition;
+INSERT INTO in_force AS i (name, definition) SELECT n.name, n.definition::json FROM unnest($1::text[], $2::text[]) AS n(name, definition)
+ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, since = excluded.since
+  WHERE i.definition::text <> excluded.definition::text;
 
 -- name: in_force_forget
 -- These are gone, and whatever they were owed is in the backlog.

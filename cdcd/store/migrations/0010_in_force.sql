@@ -2,7 +2,7 @@
 
 CREATE TABLE in_force (
   name text PRIMARY KEY,
-  definition jsonb NOT NULL,
+  definition json NOT NULL,
   since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE in_force IS 'The triggers that count, and those that are gone and may still be owed something.';
