@@ -36,7 +36,7 @@ from cdcd.errors import ConfigError, StoreUnavailable
 from cdcd.event import Record, Tracked
 from cdcd.lifecycle import Group, Part, Supervisor
 from cdcd.notify import Notifier
-from cdcd.reloading.former import Former
+from cdcd.reloading.owed import Owed
 from cdcd.reloading.parts import Maker, Rules
 from cdcd.reloading.reloader import Reloader, read_configuration
 from cdcd.reloading.taking import Running
@@ -47,7 +47,7 @@ from cdcd.server.waiting import Waiting
 from cdcd.sources.ending import StreamEnd
 from cdcd.sources.queue import QueueSource
 from cdcd.store.causes import Causes
-from cdcd.store.in_force import InForce
+from cdcd.store.in_force import Configurations
 from cdcd.store.inbox import Inbox
 from cdcd.store.migrate import migrate
 from cdcd.store.pending import Backlog
@@ -218,7 +218,7 @@ class Daemon:
             files=Group("sources.files", files),
             channels=Group("sources.channels", channels),
             schedules=Group("sources.schedule", [maker.schedules(rules, engine)]),
-            in_force=InForce(dsn, schema),
+            configurations=Configurations(dsn, schema),
             applied=lambda config: applied(config),
             judge=lambda new: None if server is None else server.judge(new.server),
             always=always,
@@ -261,7 +261,7 @@ class Daemon:
             *(() if tracing is None else (tracing,)),
             recorder,
             retention,
-            Former(running, failed),
+            Owed(running, failed),
             sender,
             engine,
             running.rows,

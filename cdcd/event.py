@@ -59,7 +59,7 @@ class Queued:
     """A custom event on its way in: not matched yet, in the store's `queued`.
 
     `id` is unique within the project; `given` tells that whoever queued it chose it, so that the same id again is the same event.
-    `at_once`: it is not for later, so it is due whatever a clock that was set says of `due`.
+    `at_once`: it is not for later, so it is due whatever a clock that was set says of `due`. `number` counts what was queued; 0 before.
     `due` is when it happens (microseconds since the Unix epoch): the CloudEvent's time. `data` is JSON text, `key` its ordering
     key, None for none.
     """
@@ -74,6 +74,7 @@ class Queued:
     extensions: Mapping[str, str | int] | None = None
     given: bool = False
     at_once: bool = False
+    number: int = 0
 
 
 @dataclass(slots=True, eq=False)

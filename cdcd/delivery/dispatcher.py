@@ -73,9 +73,11 @@ class Dispatcher:
         self._move(queue, NOWHERE)
         return records
 
-    def keep(self, trigger: TriggerConfig) -> None:
-        """It is gone since before the start: what still comes of it is staged, and nothing is claimed until it comes back."""
-        self.queues[trigger.name] = Queue(trigger, NOWHERE, 0, self._most_lanes)
+    def keep(self, trigger: TriggerConfig, stored: Stored) -> None:
+        """It is gone: what still comes of it is staged, and nothing is claimed until it comes back."""
+        if trigger.name not in self.queues:
+            queue = self.queues[trigger.name] = Queue(trigger, NOWHERE, 0, self._most_lanes)
+            queue.backlog.restore(*stored.get(trigger.name, (0, None)))
 
     def flush(self, trigger: str) -> list[Record]:
         """Stage what is in memory of it."""

@@ -170,9 +170,9 @@ class Engine:
             self._record(self.dispatcher.retire(name))
         return {name: count for name in names if (count := self.dispatcher.queues[name].backlog.count)}
 
-    def keep(self, trigger: TriggerConfig) -> None:
-        """It is gone since before the start (called before it): what still comes of it is staged, and stays."""
-        self.dispatcher.keep(trigger)
+    def keep(self, trigger: TriggerConfig, stored: Stored) -> None:
+        """It is gone: what still comes of it is staged, and stays. `stored`: of it, where the start does not find out."""
+        self.dispatcher.keep(trigger, stored)
 
     def flush(self, names: Iterable[str]) -> None:
         """Stage what is in memory of these."""

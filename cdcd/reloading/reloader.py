@@ -120,7 +120,7 @@ class Reloader:
         plan = compare(former, config, self._taking.reading)
         ready = await self._ready(applying, plan)
         taken = self._taking.take_over(ready)
-        await self._taking.begin(plan)
+        await self._taking.begin(ready, taken)
         settling = self._tasks.spawn(self._settle(plan, taken, former), "settle")
         await asyncio.wait((settling,), timeout=READ)
         behind = tuple(name for name, reached in taken.reached.items() if not reached.done())
@@ -189,7 +189,7 @@ class Reloader:
         return None
 
     async def _settle(self, plan: Plan, taken: Taken, former: Config) -> dict[str, int]:
-        late = any(not reached.done() for reached in taken.reached.values())
+        late = bool(taken.settling)
         kept = await self._taking.settle(plan, taken, former)
         if plan.cut:
             self._tasks.spawn(self._taking.tidy(plan.cut), "tidy")

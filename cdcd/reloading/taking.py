@@ -2,16 +2,16 @@
 
 The order:
 1. prepare: tables join the publications, files of certificates are read, the backlog of triggers that come back is looked up, the new
-   triggers are noted (`former`). Anything may fail here, and then nothing has changed;
+   triggers are noted (`noting`). Anything may fail here, and then nothing has changed;
 2. take over: in one step of the event loop engine, requests, queue, files, channels, API; and each database gets the position behind which
    the new triggers hold. Nothing fails here;
 3. begin what is new, end what is left;
-4. settle: when the databases have been read up to their positions, triggers that are gone are retired, and what is in memory of them, or
-   was matched by rules that hold no more, is staged: after a crash nobody would match it again.
+4. settle: when the databases have been read up to their positions, and the queue up to where it stood, triggers that are gone are retired,
+   and what is in memory of them, or was matched by rules that hold no more, is staged: after a crash nobody would match it again.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,9 +21,10 @@ from cdcd.delivery.engine import Engine
 from cdcd.delivery.following import Following
 from cdcd.delivery.queues import Stored
 from cdcd.delivery.sender import Prepared, Sender
-from cdcd.errors import CdcdError, StoreUnavailable
+from cdcd.errors import CdcdError
 from cdcd.event import Tracked
 from cdcd.lifecycle import Group
+from cdcd.reloading.noting import gone, in_force, owing
 from cdcd.reloading.parts import Maker, Rows, Rules
 from cdcd.reloading.plan import Plan
 from cdcd.replication.lsn import format_lsn
@@ -34,15 +35,13 @@ from cdcd.sources.files.source import FilesSource
 from cdcd.sources.preparing import prepare, tidy
 from cdcd.sources.queue import QueueSource
 from cdcd.sources.schedule import ScheduleSource
-from cdcd.store.in_force import InForce, forgotten
+from cdcd.store.in_force import QUEUE, Configurations, Noted, forgotten
 from cdcd.store.recorder import Recorder
 from cdcd.store.retention import Retention
-from cdcd.triggers.definition import definitions
 from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
-RETRY = 1.0  # seconds until a store that is away is asked again
 FIRST_LOOK = 5.0  # seconds that the first look at a store of files is waited for
 
 
@@ -65,7 +64,7 @@ class Running:
     files: Group[FilesSource]
     channels: Group[ChannelSource]
     schedules: Group[ScheduleSource]
-    in_force: InForce
+    configurations: Configurations
     applied: Callable[[Config], None]
     judge: Callable[[Config], None] = lambda _: None
     always: tuple[Trigger, ...] = ()
@@ -80,30 +79,27 @@ class Ready:
     requests: Prepared
     positions: dict[str, int] = field(default_factory=dict)
     stored: Stored = field(default_factory=dict)
+    noted: Noted | None = None
+    owed: Mapping[str, list[Trigger]] = field(
+        default_factory=dict
+    )  # to triggers that are gone, by databases that nothing reads yet
 
 
 @dataclass(slots=True)
 class Taken:
-    """What was taken over: positions as they are told, and what ends when each database has been read up to it."""
+    """What was taken over: positions as they are told, and what ends when each database has been read up to it, and the queue as well.
+    `number` counts the configurations; 0 where nothing is wanted otherwise."""
 
+    number: int = 0
     positions: dict[str, str] = field(default_factory=dict)
     reached: dict[str, "asyncio.Future[None]"] = field(default_factory=dict)
+    queue: "asyncio.Future[None] | None" = None
 
-
-async def forget(running: Running, names: Iterable[str]) -> None:
-    """Commit what is staged: that is all that the triggers of these names are owed, unless a reload has brought them back."""
-
-    def present() -> set[str]:
-        return {trigger.name for trigger in running.rules.triggers}
-
-    gone = sorted(set(names) - present())
-    await running.recorder.submit((), (forgotten(gone),) if gone else ())
-    while not present().isdisjoint(gone):  # one that was about to come back
-        try:
-            await running.in_force.note(definitions(running.rules.triggers))
-            break
-        except StoreUnavailable:
-            await asyncio.sleep(RETRY)
+    @property
+    def settling(self) -> "list[asyncio.Future[None]]":
+        """What is not over yet."""
+        every = [*self.reached.values(), *(() if self.queue is None else (self.queue,))]
+        return [each for each in every if not each.done()]
 
 
 class Taking:
@@ -131,8 +127,12 @@ class Taking:
                     raise position
                 ready.positions[source.cuts.database.name] = position
             ready.stored = await running.engine.stored(plan.added)
-            if not plan.rematched.isdisjoint(trigger.name for trigger in rules.triggers):
-                await running.in_force.note(definitions(rules.triggers))  # at last, since what is noted counts
+            if plan.rematched:  # at last, since what is noted counts
+                ready.noted = await running.configurations.note(in_force(rules.triggers, {*self.reading, *plan.opened}))
+                left = gone(ready.noted.gone, rules)
+                ready.owed = {name: left[name] for name in plan.opened & left.keys()}
+                names = {trigger.name for those in ready.owed.values() for trigger in those}
+                ready.stored = {**ready.stored, **await running.engine.stored(names)}
         except BaseException:
             for source in sources:
                 source.cuts.prepare(None)
@@ -155,7 +155,13 @@ class Taking:
         running.sender.take_over(ready.requests, staying)
         running.engine.take_over(rules.triggers, config.limits, ready.stored)
         running.following.take_over(rules.index.wanted, config.limits)
+        left = [trigger for trigger in running.rules.index.of(Kind.CUSTOM) if trigger.name not in new]
         running.queue.take_over(rules.index, config.limits.payload)
+        if ready.noted is not None:
+            taken.number = ready.noted.number
+            taken.queue = running.queue.owing(left, ready.noted.queued)
+        for trigger in {each.name: each for those in ready.owed.values() for each in those}.values():
+            running.engine.keep(trigger.config, ready.stored)
         running.retention.take_over(config.eventing.retention)
         running.recorder.deadline = config.limits.shutdown
         for store in running.files.parts:
@@ -175,9 +181,9 @@ class Taking:
 
     # 3
 
-    async def begin(self, plan: Plan) -> None:
+    async def begin(self, ready: Ready, taken: Taken) -> None:
         """Start what is new and stop what is left. What cannot begin yet goes on trying by itself."""
-        running, rules = self._running, self._running.rules
+        running, rules, plan = self._running, self._running.rules, ready.plan
         for files in [each for each in running.files.parts if each.store.name in plan.left | plan.stores]:
             await running.files.remove(files)
         if plan.schedules:
@@ -188,6 +194,8 @@ class Taking:
             await running.schedules.add(running.maker.schedules(rules, running.engine))
         for name in sorted(plan.opened):
             source = running.maker.rows(rules, name, running.engine, running.recorder, patient=True)
+            if name in ready.owed:
+                taken.reached[name] = owing(source, rules, ready.owed[name])
             running.tracked.append(source)
             await running.ends.add(StreamEnd(source))
             await running.rows.add(source)
@@ -219,17 +227,17 @@ class Taking:
     # 4
 
     async def settle(self, plan: Plan, taken: Taken, former: Config) -> dict[str, int]:
-        """When the databases have been read up to their positions. What is kept of triggers that are gone."""
+        """When the databases have been read up to their positions, and the queue. What is kept of triggers that are gone."""
         running = self._running
-        if taken.reached:
-            await asyncio.wait(taken.reached.values())
+        if left := taken.settling:
+            await asyncio.wait(left)
         closed = [source for source in running.rows.parts if source.cuts.database.name in plan.closed]
         for source in closed:
             await running.rows.remove(source)
         present = {trigger.name for trigger in running.rules.triggers}  # another reload may have brought them back
         kept = running.engine.retire([name for name in plan.removed if name not in present])
         running.engine.flush(name for name in plan.changed if name in plan.rematched and name in present)
-        await forget(running, plan.removed)
+        await running.recorder.submit((), (forgotten((QUEUE, *taken.reached), taken.number),) if taken.number else ())
         await self._end(closed, former)
         return kept
 

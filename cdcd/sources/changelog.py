@@ -129,10 +129,10 @@ class ChangelogSource:
 
     # Life
 
-    def formerly(self, wants: Wants) -> "asyncio.Future[None]":
+    def owing(self, wants: Wants) -> "asyncio.Future[None]":
         """What was committed before the first connection is matched by `wants`. Called before `start`; ends when that has been read."""
         self._matching.take_over(wants.index, wants.largest)
-        return self.cuts.formerly(wants)
+        return self.cuts.owing(wants)
 
     async def start(self) -> None:
         """Open the log; raises what only a person can mend. A database that cannot be reached is tried again in the background."""
@@ -244,9 +244,12 @@ class ChangelogSource:
         self._recorded = settled if known is not None and ours else -1
         self._recorded_newest = known.recorded if known is not None else 0
         self._look_up_to = self._newest = max(self._newest, self._recorded_newest, 0 if ours else written)
-        while not ours and self.cuts.ahead:
-            self._go_over()  # its position means nothing here
         if not ours:
+            before = self.cuts.ended()
+            while self.cuts.ahead:
+                self._go_over()  # its position means nothing here
+            if before is not None:
+                self._matching.take_over(before.index, before.largest)
             self._log.warning("changelog.another_history", position=known.settled if known else 0, written=written)
 
     def _arrived(self) -> Position:

@@ -3,8 +3,8 @@
 What was committed before the position is matched by the former triggers, what is committed behind it by the new ones. Several may lie
 ahead of a source that is behind; each is reached in its turn. Until then the tables of all of them are captured.
 
-A start is one as well where triggers are gone since the last: what was committed before the first connection is matched by these too. Their
-tables are not captured any more, since nothing is told of them that is written from then on.
+A start is a cut as well where triggers are gone since the last one: what was committed before the first connection is matched by these too,
+since a former life may have sent it. Their tables are not captured any more: what is written from then on they are not owed.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Cuts:
         self.ahead: deque[Cut] = deque()
         self.moved = asyncio.Event()
         self._prepared: Wants | None = None
-        self._formerly: tuple[Wants, asyncio.Future[None]] | None = None
+        self._owing: tuple[Wants, asyncio.Future[None]] | None = None
         self._open = asyncio.Event()
         self._asking = False  # whether the stream brings messages
 
@@ -76,7 +76,7 @@ class Cuts:
     @property
     def messages(self) -> bool:
         """Whether messages are wanted."""
-        return any(wants.messages for wants in self._all()) or (self._formerly is not None and self._formerly[0].messages)
+        return any(wants.messages for wants in self._all()) or (self._owing is not None and self._owing[0].messages)
 
     def _all(self) -> Iterable[Wants]:
         yield self.now
@@ -86,10 +86,10 @@ class Cuts:
 
     # A start
 
-    def formerly(self, wants: Wants) -> "asyncio.Future[None]":
+    def owing(self, wants: Wants) -> "asyncio.Future[None]":
         """`wants` holds up to where the database stands when it is opened first. What is given ends when that is reached."""
         done = asyncio.get_running_loop().create_future()
-        self._formerly = (wants, done)
+        self._owing = (wants, done)
         return done
 
     # A reload
@@ -138,11 +138,21 @@ class Cuts:
     def opened(self, history: str, written: int, *, asking: bool = False) -> None:
         """It is open. `written`: up to where there is something to be read."""
         self.history = history
-        if self._formerly is not None and all(cut.done is not self._formerly[1] for cut in self.ahead):
+        if self._owing is not None and all(cut.done is not self._owing[1] for cut in self.ahead):
             position = min(written, self.ahead[0].position) if self.ahead else written
-            self.ahead.appendleft(Cut(position, self.now, self._formerly[1]))
+            self.ahead.appendleft(Cut(position, self.now, self._owing[1]))
         self._asking = asking
         self._open.set()
+
+    def ended(self) -> Wants | None:
+        """Its history has: positions mean nothing in the next one. What triggers that are gone are owed is looked for up to where that
+        stands; what is wanted until then, if anything is."""
+        if self._owing is None:
+            return None
+        wants, done = self._owing
+        if self.ahead and self.ahead[0].done is done:
+            self.ahead.popleft()
+        return wants
 
     def closed(self) -> None:
         """It is not."""
@@ -152,8 +162,8 @@ class Cuts:
         """It has gone over."""
         self.ahead.popleft()
         self.now = cut.wants
-        if self._formerly is not None and cut.done is self._formerly[1]:
-            self._formerly = None
+        if self._owing is not None and cut.done is self._owing[1]:
+            self._owing = None
         if not cut.done.done():
             cut.done.set_result(None)
 

@@ -4,6 +4,7 @@ The rules:
 - the table `queued` is the durable copy, so a delivery needs no row before it is sent; the event leaves the table in the commit that
   settles its last delivery. What a former life had under way is looked up by id before it is offered, as with the WAL;
 - an event that no trigger wants leaves too, and that is told;
+- what was queued before a trigger was taken away is matched with it too: a former life may have sent it;
 - asleep, it is woken by whoever queues, and the one timer rings for the next event that is due. Where much is queued it is awake, and
   nobody notifies (`sources.awake`); where transactions can be prepared nobody ever does, and it looks every `UNTOLD` seconds;
 - before it sleeps it first tells so, then looks, and goes on looking until the transactions that may have taken it to be awake have
@@ -13,7 +14,8 @@ The rules:
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -32,8 +34,9 @@ from cdcd.store.inbox import Due, Inbox, dequeue
 from cdcd.store.reads import Reads
 from cdcd.store.writer import Effect
 from cdcd.triggers.ids import event_delivery_id
-from cdcd.triggers.matcher import Index, Match
+from cdcd.triggers.matcher import Index, Match, TriggerSet
 from cdcd.triggers.occurrence import Occurrence
+from cdcd.triggers.trigger import Trigger
 
 log = structlog.get_logger()
 
@@ -78,12 +81,18 @@ class _Held:
 
 
 @dataclass(slots=True, frozen=True)
-class Formerly:
-    """What is due `until` then (microseconds since the Unix epoch) is matched by `index`. `done` ends when nothing of that is left."""
+class Owing:
+    """What triggers that are gone are owed: of the events up to `number` those that are for now or were due at `due` (microseconds since
+    the Unix epoch). `done` ends when there is none left."""
 
-    index: Index
-    until: int
+    triggers: TriggerSet
+    number: int
+    due: int
     done: "asyncio.Future[None]"
+
+    def has(self, queued: Queued) -> bool:
+        """Whether it is one of these."""
+        return queued.number <= self.number and (queued.at_once or queued.due <= self.due)
 
 
 class QueueSource:
@@ -136,12 +145,7 @@ class QueueSource:
         self._looked_at = 0.0  # wall-clock seconds
         self._look_due = math.inf  # when it looks next at the latest, by the event loop's clock
         self._look_up = True  # whether a former life may have recorded deliveries of what is read
-        self._formerly: Formerly | None = None
-
-    def formerly(self, index: Index) -> "asyncio.Future[None]":
-        """What is due at the start is matched by `index`. Called before `start`; ends when nothing of that is left."""
-        self._formerly = Formerly(index, int(self._clock.now() * 1e6), asyncio.get_running_loop().create_future())
-        return self._formerly.done
+        self._owing: deque[Owing] = deque()  # oldest first
 
     async def start(self) -> None:
         """Begin; what is due already goes first."""
@@ -172,6 +176,13 @@ class QueueSource:
         self._index, self._largest = index, largest
         self._unwanted.clear()
 
+    def owing(self, triggers: Iterable[Trigger], number: int) -> "asyncio.Future[None]":
+        """What is due now, of the events up to `number`, is matched by these triggers too, which are gone. Ends when that has been read."""
+        due, done = int(self._clock.now() * 1_000_000), asyncio.get_running_loop().create_future()
+        self._owing.append(Owing(TriggerSet(tuple(triggers)), number, due, done))
+        self.wake()
+        return done
+
     def wake(self) -> None:
         """Something was queued."""
         self._woken.set()
@@ -198,7 +209,7 @@ class QueueSource:
                 due = await self._take()
                 failpoints.hit("queue.taken")
                 await self._offer(due)
-                self._leave_behind(due)
+                await self._leave_behind(due)
                 if due.events:
                     self._awake.found(loop.time())
                     pause = SOONEST
@@ -219,13 +230,15 @@ class QueueSource:
                 await self._rest(due.next_due, pause)
                 pause = min(pause * 1.5, LATEST)
 
-    def _leave_behind(self, due: Due) -> None:
-        """What was due at the start has been read when a look finds none of it."""
-        formerly = self._formerly
-        if formerly is not None and all(queued.due > formerly.until for queued in due.events):
-            self._formerly = None
-            if not formerly.done.done():
-                formerly.done.set_result(None)
+    async def _leave_behind(self, due: Due) -> None:
+        """What triggers that are gone are owed has been read when there is none of it but what is on its way."""
+        while self._owing and not any(self._owing[0].has(queued) for queued in due.events):
+            first = self._owing[0]
+            if first.triggers.triggers and await self._inbox.left(first.number, first.due, list(self._held)):
+                return
+            self._owing.popleft()
+            if not first.done.done():
+                first.done.set_result(None)
 
     async def _take(self) -> Due:
         if self._taken >= FLOOR_EVERY:
@@ -323,20 +336,23 @@ class QueueSource:
 
     def match(self, queued: Queued, oversize: int = 0) -> list[Delivery]:
         """One delivery for each trigger that wants the event. `oversize`: bytes of data that were not read."""
-        matches: list[Match]
-        formerly = self._formerly
-        index = formerly.index if formerly is not None and queued.due <= formerly.until else self._index
-        if oversize:
-            error = too_large(oversize, self._largest)
-            matches = [(trigger, error) for trigger in index.custom.by_type.get(queued.type, ())]
-        else:
-            matches = index.custom.match(occurrence_of(queued))
-        if not matches and not index.wanted(queued.type):
+        matches = self._matches(self._index.custom, queued, oversize)
+        for owing in self._owing:
+            if owing.has(queued):  # a trigger that is back decides by what it says now
+                present = {trigger.name for trigger in self._index.custom.triggers} | {trigger.name for trigger, _ in matches}
+                matches += [each for each in self._matches(owing.triggers, queued, oversize) if each[0].name not in present]
+        if not matches and not self._index.wanted(queued.type):
             self._tell_unwanted(queued.type)
         event = Event(
             queued.type, queued.source, queued.subject, queued.key or "", queued.due, queued.data, 0, queued.extensions
         )
         return deliveries_of(matches, event, partial(self._identify, queued))
+
+    def _matches(self, triggers: TriggerSet, queued: Queued, oversize: int) -> list[Match]:
+        if oversize:
+            error = too_large(oversize, self._largest)
+            return [(trigger, error) for trigger in triggers.by_type.get(queued.type, ())]
+        return triggers.match(occurrence_of(queued))
 
     def _identify(self, queued: Queued, trigger: str) -> str:
         return event_delivery_id(self._project, queued.id, trigger, queued.due)

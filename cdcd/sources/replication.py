@@ -118,11 +118,11 @@ class ReplicationSource:
 
     # Life
 
-    def formerly(self, wants: Wants) -> "asyncio.Future[None]":
+    def owing(self, wants: Wants) -> "asyncio.Future[None]":
         """What was committed before the first connection is matched by `wants`. Called before `start`; ends when that has been read."""
         self._matching.take_over(wants.index, wants.largest)
         self._messages.take_over(wants.index, wants.largest)
-        return self.cuts.formerly(wants)
+        return self.cuts.owing(wants)
 
     async def start(self) -> None:
         """Open the stream; raises what only a person can mend. A database that cannot be reached is tried again in the background:

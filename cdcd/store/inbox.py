@@ -65,13 +65,13 @@ class Inbox:
         events: list[Queued] = []
         oversize: dict[str, int] = {}
         last = 0
-        for identity, due, kind, source, subject, key, data, extensions, size, number in rows:
-            last = max(last, number or 0)
+        for identity, due, kind, source, subject, key, data, extensions, size, number, at_once in rows:
+            last = max(last, number if at_once else 0)
             if data is None:
                 oversize[identity] = size
                 data = b'{"bytes":%d}' % size
             further = orjson.loads(extensions) if extensions else None
-            events.append(Queued(identity, kind, source, due, data, subject, key, further))
+            events.append(Queued(identity, kind, source, due, data, subject, key, further, at_once=at_once, number=number))
         return Due(events, float(upcoming[0][0]) if upcoming else None, oversize, last)
 
     async def notifies(self) -> bool:
@@ -85,6 +85,10 @@ class Inbox:
     async def sleep(self) -> None:
         """They shall notify again. The transactions that are open now (`writers`) may not."""
         await self._session.fetch("queue_sleep")
+
+    async def left(self, number: int, due: int, held: Sequence[str]) -> bool:
+        """Whether one is left, beside `held` (ids), of the events up to `number` that are for now or were due at `due` (microseconds)."""
+        return bool((await self._session.fetch("queue_left", number, timestamps([due]), texts(list(held))))[0][0])
 
     async def written(self) -> int:
         """The highest number given out so far."""

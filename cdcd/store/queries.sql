@@ -346,7 +346,7 @@ AS n(id, due_at, type, source, subject, key, payload, extensions, at_once, size)
 -- name: queue_take
 -- Custom events that are due, those for now and scheduled ones by turns, each in order: as many as make so many bytes but at least
 -- one; without the payload where it is too large. What is on its way already ($5) is left out; of those for now everything up to the
--- number $6 is, so that a long snapshot, which keeps in the index what has left, costs nothing. Last the number of one for now.
+-- number $6 is, so that a long snapshot, which keeps in the index what has left, costs nothing. Last its number, and whether it is for now.
 -- Scheduled ones are marked, so that they can be cancelled until then and not any more from then on; one that is just being
 -- cancelled is passed over.
 WITH at_once AS MATERIALIZED (
@@ -369,7 +369,7 @@ WITH at_once AS MATERIALIZED (
   UPDATE queued q SET taken = true FROM due d WHERE q.id = d.id AND NOT d.taken
 )
 SELECT d.id, (extract(epoch FROM d.due_at) * 1000000)::bigint, d.type, d.source, d.subject, d.key,
-       CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size, CASE WHEN d.now THEN d.seq END
+       CASE WHEN d.size <= $4::bigint THEN d.payload END, d.extensions, d.size, d.seq, d.now
 FROM due d ORDER BY d.place, d.seq;
 
 -- name: queue_next
@@ -422,6 +422,12 @@ SELECT pg_try_advisory_lock(hashtextextended('cdcd.queue.awake', 'queued'::regcl
 -- name: queue_sleep
 -- They shall notify again.
 SELECT pg_advisory_unlock(hashtextextended('cdcd.queue.awake', 'queued'::regclass::oid::bigint));
+
+-- name: queue_left
+-- Whether one is left, beside those on their way ($3), of the events up to this number that are for now or were due at this moment.
+SELECT EXISTS (SELECT FROM queued WHERE at_once AND seq <= $1::bigint AND id NOT IN (SELECT unnest($3::text[])))
+    OR EXISTS (SELECT FROM queued WHERE NOT at_once AND due_at <= ($2::timestamptz[])[1] AND seq <= $1::bigint
+               AND id NOT IN (SELECT unnest($3::text[])));
 
 -- name: queue_written
 -- The highest number that a custom event was given, whether its transaction has ended or not.
@@ -485,18 +491,18 @@ SET kind = excluded.kind, size = excluded.size, mtime_ns = excluded.mtime_ns, in
 DELETE FROM trees WHERE store = $1::text;
 
 -- name: in_force
--- The triggers that count, and those that are gone and may still be owed something.
-SELECT name, definition::text FROM in_force ORDER BY name;
+-- The triggers that count, and those that are gone and may still be owed something, by where their events come from.
+SELECT name, source, definition::text, number FROM in_force;
 
 -- name: in_force_note
--- These count from now on.
-INSERT INTO in_force AS i (name, definition) SELECT n.name, n.definition::json FROM unnest($1::text[], $2::text[]) AS n(name, definition)
-ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, since = excluded.since
-  WHERE i.definition::text <> excluded.definition::text;
+-- These count in the configuration of this number.
+INSERT INTO in_force (name, source, definition, number)
+SELECT n.name, n.source, n.definition::json, $4::bigint FROM unnest($1::text[], $2::text[], $3::text[]) AS n(name, source, definition)
+ON CONFLICT (name, source) DO UPDATE SET definition = excluded.definition, number = excluded.number;
 
 -- name: in_force_forget
--- These are gone, and whatever they were owed is in the backlog.
-DELETE FROM in_force WHERE name = ANY ($1::text[]);
+-- What those were owed that count no more since the configuration of this number is in the backlog, as far as it comes from these sources.
+DELETE FROM in_force WHERE source = ANY ($1::text[]) AND number < $2::bigint;
 
 -- name: tree_forget
 -- Entries of a store that are gone.

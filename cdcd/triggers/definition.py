@@ -1,29 +1,15 @@
-"""What decides which events a trigger wants, as the event store keeps it: JSON text, and a trigger again. Pure."""
+"""What decides which rows or custom events a trigger wants, as the event store keeps it: JSON text, and a trigger again. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import orjson
 
 from cdcd.config.model import Kind, Order, TriggerConfig, Webhook
-from cdcd.config.types import CANARY
 from cdcd.triggers.trigger import Trigger, compile_trigger
 
 
-def definitions(triggers: Iterable[Trigger]) -> dict[str, str]:
-    """What is noted of these (JSON), by name. Not of those whose events are staged before they are sent, nor of cdcd's own canary; nor of
-    one whose expressions hold what the configuration took from the environment or a file, which may be a secret."""
-    return {
-        trigger.name: _written(trigger.config)
-        for trigger in triggers
-        if trigger.kind in (Kind.DATABASE, Kind.CUSTOM) and trigger.name != CANARY and not _puts_in(trigger.config)
-    }
-
-
-def _puts_in(config: TriggerConfig) -> bool:
-    return any(text and text in expression for text in config.put_in for expression in (config.when, config.key))
-
-
-def _written(config: TriggerConfig) -> str:
+def definition(config: TriggerConfig) -> str:
+    """JSON, always the same for the same. Only names and expressions, into which the configuration puts nothing from elsewhere."""
     return orjson.dumps(
         {
             "kind": config.kind,
@@ -38,10 +24,10 @@ def _written(config: TriggerConfig) -> str:
     ).decode()
 
 
-def defined(name: str, definition: str) -> Trigger:
+def defined(name: str, text: str) -> Trigger:
     """The trigger, with nowhere to send to. Raises ConfigError, KeyError, TypeError and ValueError for what is no definition of this
     version of cdcd."""
-    return compile_trigger(_read(name, orjson.loads(definition)))
+    return compile_trigger(_read(name, orjson.loads(text)))
 
 
 def _read(name: str, definition: Mapping[str, object]) -> TriggerConfig:

@@ -19,7 +19,8 @@ HAPPENS = {
     "emitted": "SELECT pg_logical_emit_message(true, 'cdcd:order.sent', '{{\"id\": {}}}')",
 }
 KEPT = "SELECT id::text, trigger, status FROM cdcd.event_logs WHERE trigger <> 'a' ORDER BY id"
-NAMES = "SELECT string_agg(name, ' ' ORDER BY name) FROM cdcd.in_force"
+NAMES = "SELECT string_agg(DISTINCT name, ' ' ORDER BY name) FROM cdcd.in_force"
+LATE = "SELECT cdcd.queue('order.paid', '{\"id\": 5}', at => now() - interval '1 day')"
 
 
 @pytest.mark.parametrize("capture", ["replication", "triggers"])
@@ -70,8 +71,10 @@ async def test_what_it_was_owed_is_kept(tmp_path: Path, database: Database, capt
             assert sent <= {identity for identity, _, _ in kept}
             before = len(endpoint.requests)
             await happen(4)  # nobody wants it
+            await setting.ask(LATE)  # nor this, whenever it is said to have happened
             await setting.ask("INSERT INTO a VALUES (1)")
             await endpoint.wait_for(1, "/a")
+            await setting.until("SELECT count(*) FROM cdcd.queued", 0)
             assert await setting.ask(KEPT) == kept
             assert len(endpoint.requests) == before + 1
             setting.configure(every, **more)
@@ -110,8 +113,37 @@ async def test_one_that_a_reload_took_away_is_owed_nothing(tmp_path: Path, datab
         assert [request.event["data"]["doc"] for request in endpoint.to("/b")] == [{"id": 2}]
 
 
-async def test_its_table_may_be_gone_too(tmp_path: Path, database: Database) -> None:
-    """A start is not refused for what nobody wants any more; and one of a database that nothing reads is told."""
+async def test_what_a_reload_takes_away_before_it_was_read_again_is_kept(tmp_path: Path, database: Database) -> None:
+    """The queue cannot be read when the daemon starts again, and its trigger is taken away before it can."""
+    database.execute(TABLES)
+    async with Endpoint() as endpoint:
+        setting = Setting(tmp_path, database, endpoint)
+        only_a: dict[str, Any] = {"a": setting.trigger("/a", table="a")}
+        paid = {"type": "order.paid", "webhook": {"url": endpoint.url("/paid")}}
+        daemon = setting.daemon({**only_a, "paid": paid}, failpoints="engine.sent")
+        async with daemon:
+            ended = asyncio.create_task(daemon.wait(60))
+            await setting.ask(HAPPENS["queued"].format(1))
+            assert await ended == -signal.SIGKILL
+            daemon.failpoints = ""
+            async with await database.aconnect() as connection, connection.transaction():
+                await connection.execute("LOCK TABLE cdcd.queued IN ACCESS EXCLUSIVE MODE")
+                await daemon.start()
+                await daemon.ready()
+                setting.configure(only_a)
+                os.kill(daemon.pid, signal.SIGHUP)
+                await daemon.wait_log("reload.begins")
+                # It is being taken over.
+                await setting.until("SELECT count(*) FROM cdcd.in_force WHERE name = 'a' AND number = 3", 1)
+            await setting.until(NAMES, "a")
+            ((identity, _, status),) = await setting.ask(KEPT)
+            assert identity == endpoint.to("/paid")[0].id
+            assert status in ("staged", "processed")  # sent again, as what happened before a reload is
+
+
+async def test_what_nothing_reads_stays_owed(tmp_path: Path, database: Database) -> None:
+    """Also over a life in which nothing reads the database, and though the table is gone: a start is not refused for what nobody wants
+    any more."""
     database.execute(TABLES)
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
@@ -123,13 +155,13 @@ async def test_its_table_may_be_gone_too(tmp_path: Path, database: Database) -> 
             assert await ended == -signal.SIGKILL
             await setting.ask("DROP TABLE b")
             daemon.failpoints = ""
-            setting.configure(only_a)
-            await daemon.start()
-            await setting.until(f"SELECT count(*) FROM ({KEPT}) k", 1)
-            await setting.until(NAMES, "a")
-        assert [identity for identity, _, _ in await setting.ask(KEPT)] == [endpoint.to("/b")[0].id]
         setting.configure({})
         async with daemon:
-            await setting.until("SELECT count(*) FROM cdcd.in_force", 0)
-            (told,) = daemon.find("trigger.gone")
-            assert "nothing reads database 'main' any more" in told["hint"]
+            assert {line["trigger"] for line in daemon.find("trigger.gone")} == {"a", "b"}
+            setting.configure(only_a)
+            os.kill(daemon.pid, signal.SIGHUP)  # now it is read, by a reload
+            await setting.until(NAMES, "a")
+            assert await setting.ask(KEPT) == [(endpoint.to("/b")[0].id, "b", "staged")]
+            await setting.ask("INSERT INTO a VALUES (1)")
+            await endpoint.wait_for(1, "/a")
+        assert len(endpoint.to("/b")) == 1

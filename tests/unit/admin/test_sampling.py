@@ -61,6 +61,7 @@ def test_triggers() -> None:
     assert codes(trigger(oldest=8_000.0)) == ["trigger.behind"]
     assert codes(trigger(oldest=8_000.0), "http://x") == []  # its endpoint is down: that is told
     assert codes(trigger(oldest=8_000.0, paused=True)) == []
+    assert codes(trigger(oldest=8_000.0, endpoint="")) == []  # it is gone, and what it is owed waits as it should
     assert codes(trigger(name="cdcd.canary", failed_lately=1)) == []
 
 

@@ -35,7 +35,7 @@ A, B, C = trigger("a"), trigger("b"), trigger("c")
 
 async def test_what_was_wanted_before_the_start_ends_where_it_is_opened_first() -> None:
     cuts = Cuts(MAIN, wants(A))
-    done = cuts.formerly(wants(A, B))
+    done = cuts.owing(wants(A, B))
     assert names(cuts.triggers) == ["a"]  # nothing more is captured for it
     cuts.opened("system", 100)
     cuts.opened("system", 200)  # once more, before it was reached
@@ -50,7 +50,7 @@ async def test_what_was_wanted_before_the_start_ends_where_it_is_opened_first() 
 async def test_messages_come_for_those_that_are_gone_until_then() -> None:
     cuts = Cuts(MAIN, wants(A))
     assert not cuts.messages
-    cuts.formerly(wants(A, custom("paid")))
+    cuts.owing(wants(A, custom("paid")))
     assert cuts.opening()
     cuts.opened("system", 100, asking=True)
     assert cuts.opening()
@@ -60,7 +60,7 @@ async def test_messages_come_for_those_that_are_gone_until_then() -> None:
 
 async def test_a_reload_before_it_is_opened_comes_after() -> None:
     cuts = Cuts(MAIN, wants(A))
-    done = cuts.formerly(wants(A, B))
+    done = cuts.owing(wants(A, B))
     reloaded = cuts.add(50, wants(A, C))
     cuts.opened("system", 100)
     first, second = cuts.ahead
@@ -73,8 +73,27 @@ async def test_a_reload_before_it_is_opened_comes_after() -> None:
 
 async def test_who_waited_may_have_gone() -> None:
     cuts = Cuts(MAIN, wants(A))
-    done: asyncio.Future[None] = cuts.formerly(wants(A, B))
+    done: asyncio.Future[None] = cuts.owing(wants(A, B))
     cuts.opened("system", 100)
     done.cancel()
     cuts.reached(cuts.ahead[0])
     assert not cuts.ahead
+
+
+async def test_in_another_history_what_is_owed_is_looked_for_anew() -> None:
+    cuts = Cuts(MAIN, wants(A))
+    assert cuts.ended() is None
+    before = wants(A, B)
+    done = cuts.owing(before)
+    assert cuts.ended() is before  # it was never opened
+    cuts.opened("system", 100)
+    reloaded = cuts.add(150, wants(A, C))
+    assert cuts.ended() is before
+    cuts.reached(cuts.ahead[0])  # its position means nothing there
+    assert (reloaded.done(), done.done()) == (True, False)
+    cuts.opened("another", 20)
+    (cut,) = cuts.ahead
+    assert (cut.position, names(cut.wants.triggers)) == (20, ["a", "c"])
+    cuts.reached(cut)
+    assert done.done()
+    assert cuts.ended() is None
