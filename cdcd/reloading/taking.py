@@ -72,7 +72,7 @@ class Running:
 
 @dataclass(slots=True)
 class Ready:
-    """What was prepared."""
+    """What was prepared. `owed` is to triggers that are gone, by databases that nothing reads yet."""
 
     rules: Rules
     plan: Plan
@@ -80,9 +80,7 @@ class Ready:
     positions: dict[str, int] = field(default_factory=dict)
     stored: Stored = field(default_factory=dict)
     noted: Noted | None = None
-    owed: Mapping[str, list[Trigger]] = field(
-        default_factory=dict
-    )  # to triggers that are gone, by databases that nothing reads yet
+    owed: Mapping[str, list[Trigger]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -234,10 +232,12 @@ class Taking:
         closed = [source for source in running.rows.parts if source.cuts.database.name in plan.closed]
         for source in closed:
             await running.rows.remove(source)
+            source.cuts.leave()
         present = {trigger.name for trigger in running.rules.triggers}  # another reload may have brought them back
         kept = running.engine.retire([name for name in plan.removed if name not in present])
         running.engine.flush(name for name in plan.changed if name in plan.rematched and name in present)
-        await running.recorder.submit((), (forgotten((QUEUE, *taken.reached), taken.number),) if taken.number else ())
+        over = (QUEUE, *(name for name, reached in taken.reached.items() if not reached.cancelled()))
+        await running.recorder.submit((), (forgotten(over, taken.number),) if taken.number else ())
         await self._end(closed, former)
         return kept
 

@@ -127,6 +127,11 @@ class Cuts:
         self.database = database
         self.moved.set()
 
+    def leave(self) -> None:
+        """It is not read any more, and what lies ahead is not reached: whoever waits for it is told so (cancelled)."""
+        for done in (*(cut.done for cut in self.ahead), *(() if self._owing is None else (self._owing[1],))):
+            done.cancel()
+
     # The source
 
     def opening(self) -> bool:

@@ -97,3 +97,11 @@ async def test_in_another_history_what_is_owed_is_looked_for_anew() -> None:
     cuts.reached(cut)
     assert done.done()
     assert cuts.ended() is None
+
+
+async def test_who_waits_for_one_that_is_left_is_told() -> None:
+    cuts = Cuts(MAIN, wants(A))
+    owed = cuts.owing(wants(A, B))
+    reloaded = cuts.add(150, wants(A, C))
+    cuts.leave()
+    assert [each.cancelled() for each in (owed, reloaded)] == [True, True]
