@@ -84,8 +84,6 @@ async def test_killed_at_any_step(tmp_path: Path, database: Database, failpoint:
     async with Endpoint() as endpoint:
         setting = Setting(tmp_path, database, endpoint)
         wanted = {name: trigger for name, trigger in triggers(setting).items() if name != "dear"}
-        async with setting.daemon(wanted):
-            pass
         daemon = setting.daemon(wanted, failpoints=f"{failpoint}=3")
         async with daemon:
             ended = asyncio.create_task(daemon.wait(60))
