@@ -2,7 +2,8 @@
 
 One trigger comes and goes. It stands on a table of its own, `marks`, into which only this module writes: a mark that was committed after
 the answer to a reload that brought the trigger must come, one committed after the answer to a reload that took it away must not. Where
-the daemon died in between, it read its file again, and what was not settled is matched by that: such marks are certain of nothing.
+the daemon died in between, it read its file again, and what was not settled is matched by that: such marks are certain of nothing, until
+the daemon reads the database.
 """
 
 import asyncio
@@ -101,6 +102,7 @@ class Reloads:
                     break
         await self._until_ready()
         if self._known is None:
+            await self._until_reading()
             self._known = self._variant.marked  # it has read its file again
 
     async def _valid(self) -> None:
@@ -162,6 +164,11 @@ class Reloads:
 
     async def _until_ready(self) -> None:
         while not self._ready:  # noqa: ASYNC110  # a daemon that dies and comes back is no event
+            await asyncio.sleep(0.02)
+
+    async def _until_reading(self) -> None:
+        """A daemon is ready also where its database cannot be reached; the table of a trigger that is new is published when it can."""
+        while not (self._ready and self._daemon.find("source.reading")):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
     async def _asked(self) -> str:
