@@ -13,6 +13,7 @@ import sys
 from tests.browser import AXE, CHROMIUM, PROGRAMS
 
 VERSION = "axe-core@4"
+FONTS = "fonts-liberation"  # as an ordinary Chromium brings: the pages' text is as wide as it is there
 
 
 def chromium() -> str:
@@ -32,7 +33,7 @@ def chromium() -> str:
         done = subprocess.run(["apt-get", "-qq", *arguments], check=False, env=environment, stdout=subprocess.DEVNULL)
         return done.returncode == 0
 
-    if apt("update") and apt("-y", "install", PROGRAMS[0]):
+    if apt("update") and apt("-y", "install", PROGRAMS[0], FONTS):
         return ""
     if CHROMIUM or apt("-y", "install", "chromium"):
         return ""

@@ -76,11 +76,10 @@ async def test_a_crash_before_and_after_the_commit(tmp_path: Path, database: Dat
             await daemon.wait_log("files.looked")
             (root / f"{number}.txt").write_text("x")
             assert await daemon.wait() == -9
-        daemon.failpoints = ""
-        await daemon.start()
-        await endpoint.wait_for(2)
-        await setting.processed(2)
-        assert await daemon.stop() == 0
+            daemon.failpoints = ""  # and settled before the next, whose commits are counted
+            await daemon.start()
+            await setting.processed(number + 1)
+            assert await daemon.stop() == 0
         assert sorted({request.id: request.event["subject"] for request in endpoint.requests}.values()) == ["0.txt", "1.txt"]
 
 
