@@ -44,8 +44,10 @@ def pgbench(dsn: str, directory: Path, seconds: float) -> float:
     """The same INSERTs by pgbench; transactions a second."""
     script = directory / "insert.sql"
     script.write_text(f"INSERT INTO bare (type, payload) VALUES ('ORDER_PAID', '{PAYLOAD}');\n")
-    command = [str(find_binaries() / "bin" / "pgbench"), "-n", "-M", "prepared", "-c", str(CONNECTIONS), "-T", f"{seconds:.0f}"]
-    printed = subprocess.run([*command, "-f", script, dsn], check=True, capture_output=True, text=True).stdout
+    command = [str(find_binaries() / "bin" / "pgbench"), "-n", "-M", "prepared", "-c", str(CONNECTIONS), "-f", str(script)]
+    printed = subprocess.run([*command, "-T", f"{seconds:.0f}", dsn], check=True, capture_output=True, text=True).stdout
+    if "tps = " not in printed:  # not one in so short a time, on a busy machine
+        return pgbench(dsn, directory, 2 * seconds)
     return float(printed.rpartition("tps = ")[2].split()[0])
 
 

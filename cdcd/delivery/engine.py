@@ -252,7 +252,8 @@ class Engine:
         if not self._accepting:
             return
         while (delivery := self.dispatcher.take(now)) is not None:
-            worker = asyncio.get_running_loop().create_task(self._work(delivery), name="engine.worker")
+            work = self._work(delivery, self._triggers[delivery.trigger])  # which may be gone before it begins
+            worker = asyncio.get_running_loop().create_task(work, name="engine.worker")
             self._workers.add(worker)
             worker.add_done_callback(self._worker_ended)
 
@@ -261,10 +262,8 @@ class Engine:
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._failed(self.name, error)
 
-    async def _work(self, delivery: Delivery) -> None:
-        following: Delivery | None = delivery
-        while following is not None:
-            trigger = self._triggers[following.trigger]
+    async def _work(self, following: Delivery, trigger: Trigger) -> None:
+        while True:
             failpoints.hit("engine.taken")
             try:
                 attempt = await self._transport.send(following, trigger)
@@ -272,7 +271,9 @@ class Engine:
                 self.dispatcher.give_back(following)
                 raise
             failpoints.hit("engine.sent")
-            following = self._finish(following, trigger, attempt)
+            if (further := self._finish(following, trigger, attempt)) is None:
+                return
+            following, trigger = further, self._triggers[further.trigger]
 
     def _finish(self, delivery: Delivery, trigger: Trigger, attempt: Attempt) -> Delivery | None:
         now, moment = self._clock.monotonic(), self._clock.now()
@@ -290,10 +291,9 @@ class Engine:
             self.tracing.attempted(delivery, trigger, attempt)
         records = self.dispatcher.finished(delivery, attempt, outcome, now)
         if attempt.answer is not None:
-            record = records[0]
-            trouble = self._following.answered(record, attempt.answer, self._clock.now())
+            trouble = self._following.answered(records[0], attempt.answer, self._clock.now())
             if trouble is not None:
-                self._teller.not_followed(record, trouble, now)
+                self._teller.not_followed(records[0], trouble, now)
         if trigger.kind is Kind.DATABASE and not attempt.error:
             self._watch_feeding(delivery, attempt, now)
         self._record(records)

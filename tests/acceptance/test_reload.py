@@ -126,7 +126,7 @@ async def test_triggers_come_change_go_and_come_back(tmp_path: Path, database: D
             assert [doc["id"] for doc in docs(endpoint, "/one")] == [1]
             assert (await cdcd.reload({"one": one, "two": moved}))["changed"] == []
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
         assert not [line for line in cdcd.daemon.logs if line.get("level") == "error"], cdcd.daemon.tail()
 
 
@@ -172,7 +172,7 @@ async def test_a_bad_one_is_refused_with_all_that_is_wrong(tmp_path: Path, datab
                 while "reload.refused" in json.dumps(await cdcd.ask("GET", "/healthz")):  # noqa: ASYNC110  # another process says it
                     await asyncio.sleep(0.05)
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
 
 
 async def test_whoever_writes_to_a_new_table_is_waited_for(tmp_path: Path, database: Database) -> None:
@@ -198,7 +198,7 @@ async def test_whoever_writes_to_a_new_table_is_waited_for(tmp_path: Path, datab
             await endpoint.wait_for(1, "/two")
             assert [doc["id"] for doc in docs(endpoint, "/two")] == [3]
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
 
 
 @pytest.mark.parametrize("capture", ["replication", "triggers"])
@@ -245,7 +245,7 @@ async def test_rows_written_during_reloads_go_once_to_the_right_triggers(
             await setting.until("SELECT count(*) FROM cdcd.pending", 0)
         finally:
             over.set()
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
         came = Counter(request.event["data"]["doc"]["id"] for request in endpoint.to("/always"))
         assert came == Counter(rows)
         now = Counter(request.event["data"]["doc"]["id"] for request in endpoint.to("/now"))
@@ -323,7 +323,7 @@ async def test_other_sources_secrets_and_limits(tmp_path: Path, database: Databa
             assert len(endpoint.to("/one")) == 1
             assert len(endpoint.to("/files")) == 1
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
         assert not [line for line in cdcd.daemon.logs if line.get("level") == "error"], cdcd.daemon.tail()
 
 
@@ -357,7 +357,7 @@ async def test_a_database_comes_and_goes(tmp_path: Path, database: Database) -> 
                 assert cdcd.daemon.find("source.left", database="second")
                 second.execute("SELECT pg_drop_replication_slot(%s)", [f"cdcd_{setting.project}_second"])
             finally:
-                assert await cdcd.daemon.stop() == 0
+                assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
     database.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
@@ -382,7 +382,7 @@ async def test_files_that_are_watched(tmp_path: Path, database: Database) -> Non
             (included / "two.yaml").unlink()
             await cdcd.daemon.wait_log("reload.taken", who="watch", removed=["two"])
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
 
 
 async def test_asked_for_at_once_they_are_done_one_after_the_other(tmp_path: Path, database: Database) -> None:
@@ -398,7 +398,7 @@ async def test_asked_for_at_once_they_are_done_one_after_the_other(tmp_path: Pat
             assert [status for status, _ in answers] == [200] * 4
             assert sorted(len(answer["added"]) for _, answer in answers) == [0, 0, 0, 1]
         finally:
-            assert await cdcd.daemon.stop() == 0
+            assert await cdcd.daemon.stop() == 0, cdcd.daemon.tail()
 
 
 def free_port() -> int:

@@ -223,6 +223,39 @@ async def test_the_backlog_of_a_trigger_that_is_gone_is_left_alone(database: Dat
             await processed(it, 3)
 
 
+async def test_a_trigger_may_go_between_the_decision_to_send_and_the_sending(database: Database) -> None:
+    """Its delivery is sent as it was decided, and what came of it is recorded."""
+    async with Endpoint() as endpoint, engine(database, endpoint, {"a": {}, "b": {}}) as it:
+        it.offer(it.make("a"), it.make("a", lane="x"), it.make("a", lane="x"))
+        assert it.engine.retire(["a"]) == {"a": 3}  # no worker has begun yet
+        await it.until(lambda: it.statuses() == {"processed": 2, "staged": 1})
+        it.offer(it.make("b"))
+        await it.until(lambda: it.statuses() == {"processed": 3, "staged": 1})
+        assert (len(endpoint.to("/a")), len(endpoint.to("/b"))) == (2, 1)
+
+
+async def test_what_comes_for_a_trigger_that_is_gone_joins_its_backlog(database: Database) -> None:
+    """And goes out with it, in order, when the trigger is there again."""
+    async with Endpoint() as endpoint:
+        async with engine(database, endpoint, {"a": {}, "b": {}}, start=False) as it:
+            first, second, third = (it.make("b", lane="x") for _ in range(3))
+            await it.stage(first)
+            gone = it.engine.trigger("b")
+            assert gone is not None
+        async with engine(database, endpoint, {"a": {}}, start=False) as it:
+            it.engine.keep(gone.config, {})
+            await it.engine.start()
+            it.offer(second, third)
+            await it.until(lambda: it.statuses() == {"staged": 3})
+            it.offer(it.make("a"))
+            await it.until(lambda: it.statuses() == {"staged": 3, "processed": 1})
+            assert endpoint.to("/b") == []
+            assert it.engine.overdue() == []
+        async with engine(database, endpoint, {"a": {}, "b": {}}) as it:
+            await processed(it, 4)
+        assert [request.id for request in endpoint.to("/b")] == [first.id, second.id, third.id]
+
+
 async def test_a_clock_that_is_set_does_not_stall_retries(database: Database) -> None:
     """Back: the retry waits until the clock is right again. Forward: it is made at the next look."""
     clock = ManualClock(time.time())
