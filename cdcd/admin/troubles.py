@@ -57,9 +57,8 @@ def of_triggers(triggers: Sequence[TriggerState], down: frozenset[str], at: floa
             what = f"{trigger.failed_lately} deliveries failed for good in the last five minutes{why}"
             fix = f"see why (`cdcd events list --trigger {trigger.name} --status failed`), mend it and retry them"
             yield Trouble("trigger.failing", what, where, fix, at - MINUTES)
-        taken = (
-            trigger.endpoint and trigger.endpoint not in down
-        )  # one that is gone has none: what it is owed waits as it should
+        # One that is gone has no endpoint: what it is owed waits as it should.
+        taken = trigger.endpoint and trigger.endpoint not in down
         if trigger.oldest is not None and at - trigger.oldest > OLD and not trigger.paused and taken:
             what = f"{trigger.backlog} deliveries wait in the store, the oldest for {(at - trigger.oldest) / 60:.0f} min"
             fix = "the endpoint takes less than comes: see its rate and `concurrency`; or its deliveries are tried again later"

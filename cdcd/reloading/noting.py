@@ -47,6 +47,11 @@ def gone(noted: Iterable[InForce], rules: Rules) -> Mapping[str, list[Trigger]]:
     return found
 
 
+def distinct(triggers: Mapping[str, Iterable[Trigger]]) -> Iterable[Trigger]:
+    """Each once, however many sources owe it something."""
+    return {trigger.name: trigger for those in triggers.values() for trigger in those}.values()
+
+
 def owing(source: Rows, rules: Rules, triggers: Collection[Trigger]) -> "asyncio.Future[None]":
     """Let a source that has not begun match what stands there with these too. Ends when it has read that."""
     before = Rules.of(rules.config, (*rules.triggers, *triggers))

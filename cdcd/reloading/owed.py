@@ -17,7 +17,7 @@ import structlog
 
 from cdcd.errors import StoreUnavailable
 from cdcd.lifecycle import Failed, Tasks
-from cdcd.reloading.noting import gone, in_force, owing
+from cdcd.reloading.noting import distinct, gone, in_force, owing
 from cdcd.reloading.taking import Running
 from cdcd.store.in_force import QUEUE, Noted, forgotten
 
@@ -40,7 +40,7 @@ class Owed:
         running = self._running
         noted = await self._noted()
         left = gone(noted.gone, running.rules)
-        for trigger in {each.name: each for those in left.values() for each in those}.values():
+        for trigger in distinct(left):
             running.engine.keep(trigger.config, {})
             owe = sorted(
                 source or "the queue" for source, those in left.items() if any(each.name == trigger.name for each in those)

@@ -24,7 +24,7 @@ from cdcd.delivery.sender import Prepared, Sender
 from cdcd.errors import CdcdError
 from cdcd.event import Tracked
 from cdcd.lifecycle import Group
-from cdcd.reloading.noting import gone, in_force, owing
+from cdcd.reloading.noting import distinct, gone, in_force, owing
 from cdcd.reloading.parts import Maker, Rows, Rules
 from cdcd.reloading.plan import Plan
 from cdcd.replication.lsn import format_lsn
@@ -129,7 +129,7 @@ class Taking:
                 ready.noted = await running.configurations.note(in_force(rules.triggers, {*self.reading, *plan.opened}))
                 left = gone(ready.noted.gone, rules)
                 ready.owed = {name: left[name] for name in plan.opened & left.keys()}
-                names = {trigger.name for those in ready.owed.values() for trigger in those}
+                names = [trigger.name for trigger in distinct(ready.owed)]
                 ready.stored = {**ready.stored, **await running.engine.stored(names)}
         except BaseException:
             for source in sources:
@@ -158,7 +158,7 @@ class Taking:
         if ready.noted is not None:
             taken.number = ready.noted.number
             taken.queue = running.queue.owing(left, ready.noted.queued)
-        for trigger in {each.name: each for those in ready.owed.values() for each in those}.values():
+        for trigger in distinct(ready.owed):
             running.engine.keep(trigger.config, ready.stored)
         running.retention.take_over(config.eventing.retention)
         running.recorder.deadline = config.limits.shutdown

@@ -179,8 +179,12 @@ class QueueSource:
     def owing(self, triggers: Iterable[Trigger], number: int) -> "asyncio.Future[None]":
         """What is due now, of the events up to `number`, is matched by these triggers too, which are gone. Ends when that has been read."""
         due, done = int(self._clock.now() * 1_000_000), asyncio.get_running_loop().create_future()
-        self._owing.append(Owing(TriggerSet(tuple(triggers)), number, due, done))
-        self.wake()
+        owing = Owing(TriggerSet(tuple(triggers)), number, due, done)
+        if self._owing or owing.triggers.triggers:
+            self._owing.append(owing)
+            self.wake()
+        else:
+            done.set_result(None)
         return done
 
     def wake(self) -> None:
